@@ -1,0 +1,98 @@
+"""What can go wrong, as one tree. Each class fixes the exit code; the text says what, where and what to do.
+
+NixvmLoopError            1   a bug in nixvm-loop, when nothing below fits
+├── UsageError            2   arguments, or a state directory that belongs to something else
+│   └── ConfigError       2   the configuration file, all problems at once
+├── BuildError            3   Nix did not build the system; missing attributes included
+├── GenerationError       4   a generation could not be written or flipped
+├── DomainError           5   libvirt, or the domain
+├── GuestError            6   the guest was not reached or did not boot
+│   ├── BootError         6   it is known that this boot failed
+│   └── HostKeyError      6   something answers that is not the guest
+├── VerificationError     7   the guest runs, but not what it should
+└── InterruptedByUser   130   Ctrl-C or SIGTERM
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NixvmLoopError(Exception):
+    """A failure that is told to the user.
+
+    Attributes:
+        message: What happened and where, one sentence without a full stop.
+        hint: What to do about it, or None.
+        details: Further lines (a log's end, every problem of a config), shown below the message.
+        exit_code: What the process exits with when this ends it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.hint, self.details))
+
+
+def _rebuild(cls: type[NixvmLoopError], message: str, hint: str | None, details: tuple[str, ...]) -> NixvmLoopError:
+    return cls(message, hint=hint, details=details)
+
+
+class UsageError(NixvmLoopError):
+    """The call cannot be carried out as it stands."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration file is missing or has problems; `details` lists all of them."""
+
+
+class BuildError(NixvmLoopError):
+    """Nix could not evaluate or build the system."""
+
+    exit_code = 3
+
+
+class GenerationError(NixvmLoopError):
+    """A generation could not be written, read or made current."""
+
+    exit_code = 4
+
+
+class DomainError(NixvmLoopError):
+    """Libvirt refused, or the domain is not what it has to be."""
+
+    exit_code = 5
+
+
+class GuestError(NixvmLoopError):
+    """The guest was not reached."""
+
+    exit_code = 6
+
+
+class BootError(GuestError):
+    """The guest is known not to have come up; there is nothing to wait for."""
+
+
+class HostKeyError(GuestError):
+    """What answered did not show the guest's host key."""
+
+
+class VerificationError(NixvmLoopError):
+    """A check failed in the running guest."""
+
+    exit_code = 7
+
+
+class InterruptedByUser(NixvmLoopError):  # noqa: N818  # it names who did it, not a fault
+    """The user stopped the work."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Generations on disk: numbered, rooted, and made current by one rename."""

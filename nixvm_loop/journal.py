@@ -1,0 +1,165 @@
+"""Cycles on disk: a folder of logs for each, one line each in the journal, and the guest as it was last seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from nixvm_loop.errors import GenerationError
+from nixvm_loop.events.types import CheckFinished, CycleFinished, CycleStarted, StageFinished, Stamped
+from nixvm_loop.files import PRIVATE_FILE, read_json, write_json
+from nixvm_loop.model.values import Action, CycleRecord, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_KEPT_CYCLES: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LastSeen:
+    """What the guest said of itself when it was last asked. Sizes in bytes; None where it could not say."""
+
+    time: datetime
+    boot_id: str | None
+    booted_system: str | None
+    current_system: str | None
+    store_used_bytes: int | None
+    store_size_bytes: int | None
+    store_used_inodes: int | None
+    store_inodes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CycleFolder:
+    """Where a cycle's logs go."""
+
+    number: int
+    path: Path
+
+    def open_log(self, name: str) -> TextIO:
+        """A private text file for lines, flushed line by line; raises GenerationError."""
+        with _reported(f"{self.path / name} cannot be written"):
+            descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+            return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The journal of one guest. Writing wants the guest's lock held."""
+
+    state_dir: Path
+
+    def begin(self) -> CycleFolder:
+        """A new folder for the next cycle; the oldest are let go."""
+        folder = self.state_dir / "cycles"
+        with _reported(f"{folder} cannot be written"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            numbers = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
+            for old in numbers[: -_KEPT_CYCLES + 1]:
+                shutil.rmtree(folder / str(old))
+            cycle = CycleFolder(max(numbers, default=0) + 1, folder / str(max(numbers, default=0) + 1))
+            cycle.path.mkdir(mode=0o700)
+            return cycle
+
+    def append(self, record: CycleRecord) -> None:
+        """Add a finished cycle."""
+        line = json.dumps(asdict(record) | {"started": record.started.isoformat()}, separators=(",", ":"))
+        path = self.state_dir / "journal.jsonl"
+        with _reported(f"{path} cannot be written"):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+    def last(self) -> CycleRecord | None:
+        """The newest finished cycle; a line that a crash cut short is passed over."""
+        path = self.state_dir / "journal.jsonl"
+        if not path.exists():
+            return None
+        with _reported(f"{path} cannot be read"):
+            lines = path.read_text(encoding="utf-8").splitlines()
+        records = (_record(line) for line in reversed(lines))
+        return next((record for record in records if record is not None), None)
+
+    def see(self, seen: LastSeen) -> None:
+        """Remember what the guest said."""
+        with _reported("what the guest said cannot be kept"):
+            write_json(self.state_dir / "seen.json", asdict(seen) | {"time": seen.time.isoformat()})
+
+    def last_seen(self) -> LastSeen | None:
+        """What the guest said when it was last asked, None if it never was."""
+        with _reported("what the guest last said cannot be read"):
+            value = read_json(self.state_dir / "seen.json")
+            if value is None:
+                return None
+            return LastSeen(**value | {"time": datetime.fromisoformat(value["time"])})
+
+
+@dataclass(slots=True)
+class CycleNotes:
+    """A sink that gathers what the journal and `generation.json` keep of one cycle."""
+
+    started: datetime | None = None
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    finished: CycleFinished | None = None
+
+    def handle(self, stamped: Stamped) -> None:
+        """Take one event."""
+        match stamped.event:
+            case CycleStarted():
+                self.started = stamped.time
+            case StageFinished(stage, _, seconds):
+                self.stage_seconds[stage] = round(seconds, 3)
+            case CheckFinished() as check:
+                self.checks.append(asdict(check))
+            case CycleFinished() as finished:
+                self.finished = finished
+            case _:
+                pass
+
+    def record(self, cycle: int) -> CycleRecord | None:
+        """The finished cycle, None while it is not."""
+        if self.started is None or self.finished is None:
+            return None
+        end = self.finished
+        return CycleRecord(
+            cycle=cycle,
+            started=self.started,
+            seconds=round(end.seconds, 3),
+            verdict=end.verdict,
+            action=end.action,
+            generation=end.generation,
+            exit_code=end.exit_code,
+            error=end.error.message if end.error else None,
+            stage_seconds=self.stage_seconds,
+        )
+
+
+def _record(line: str) -> CycleRecord | None:
+    try:
+        value = json.loads(line)
+        return CycleRecord(
+            **value
+            | {
+                "started": datetime.fromisoformat(value["started"]),
+                "verdict": Verdict(value["verdict"]),
+                "action": value["action"] and Action(value["action"]),
+            }
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GenerationError(f"{what}: {error}") from error

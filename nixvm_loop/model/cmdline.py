@@ -1,0 +1,22 @@
+"""The kernel command line of a generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nixvm_loop.model.values import Artifacts
+
+
+def command_line(artifacts: Artifacts, extra: Iterable[str]) -> str:
+    """The system's own parameters, what the config adds unless it is there, and exactly one `init=`."""
+    own = [word for word in artifacts.kernel_params if not word.startswith("init=")]
+    added = [word for word in extra if word not in own and not word.startswith("init=")]
+    return " ".join([f"init={artifacts.toplevel}/init", *own, *added])
+
+
+def without_init(cmdline: str) -> tuple[str, ...]:
+    """The parameters that a change of which is worth naming."""
+    return tuple(word for word in cmdline.split() if not word.startswith("init="))
