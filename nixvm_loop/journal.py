@@ -73,9 +73,10 @@ class Journal:
         line = json.dumps(asdict(record) | {"started": record.started.isoformat()}, separators=(",", ":"))
         path = self.state_dir / "journal.jsonl"
         with _reported(f"{path} cannot be written"):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(line + "\n")
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+            with os.fdopen(descriptor, "ab+") as file:
+                cut_short = file.seek(0, os.SEEK_END) > 0 and os.pread(descriptor, 1, file.tell() - 1) != b"\n"
+                file.write((b"\n" if cut_short else b"") + line.encode() + b"\n")
 
     def last(self) -> CycleRecord | None:
         """The newest finished cycle; a line that a crash cut short is passed over."""
