@@ -25,6 +25,9 @@ _KILL_WAIT_S: Final = 5.0
 # A grandchild may hold the pipe open after the child has ended; its output is not waited for longer than this.
 _DRAIN_WAIT_S: Final = 0.5
 _EXIT_POLL_S: Final = 0.1
+# Where /proc/PID/stat has what, counted behind the name.
+_STAT_PARENT: Final = 1
+_STAT_START: Final = 19
 
 
 class Stream(StrEnum):
@@ -92,10 +95,7 @@ async def run(request: Request, on_line: Callable[[Stream, bytes], None] | None 
         await _wait_unless_reader_fails(process, readers)
         await asyncio.wait(readers, timeout=_DRAIN_WAIT_S)
     finally:
-        await _to_the_end(asyncio.ensure_future(_end(process, request.interrupt_wait_s)))
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
+        await _to_the_end(asyncio.ensure_future(_clear(process, readers, request.interrupt_wait_s)))
     for reader in readers:
         if not reader.cancelled() and (error := reader.exception()) is not None:
             raise error
@@ -214,15 +214,30 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None
     process.stdin.close()
 
 
+async def _clear(
+    process: asyncio.subprocess.Process, readers: list[asyncio.Task[None]], interrupt_wait_s: float
+) -> None:
+    await _end(process, interrupt_wait_s)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    # The pipes would stay open as long as a grandchild holds them; asyncio has no public way to let go of them.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
 async def _end(process: asyncio.subprocess.Process, interrupt_wait_s: float) -> None:
     """INT, wait, KILL; afterwards nothing of the child's group, and no descendant of it, is left."""
     if process.returncode is None:
+        # Nix's builders have sessions of their own, so the group alone is not enough; and whose parent has ended is
+        # no longer known as a descendant, so they are looked up before as well as after the interrupt.
+        below = _started(descendants(process.pid, _parents()))
         _signal_group(process.pid, signal.SIGINT)
         with suppress(TimeoutError):
             await asyncio.wait_for(_exit_of(process), interrupt_wait_s)
-    if process.returncode is None:
-        # Nix's builders have sessions of their own: the group alone is not enough.
-        _kill(descendants(process.pid, _parents()))
+        if process.returncode is None:
+            below |= _started(descendants(process.pid, _parents()))
+        # The start time tells a process from a later one under the same number.
+        _kill(pid for pid, _ in below & _started(pid for pid, _ in below))
     _signal_group(process.pid, signal.SIGKILL)
     if process.returncode is None:
         with suppress(TimeoutError):
@@ -240,18 +255,26 @@ def descendants(root: int, parents: Mapping[int, int]) -> tuple[int, ...]:
 
 
 def _parents() -> dict[int, int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            # A process that ends while we read has no parent to tell.
-            with suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    return parents
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {pid: int(stat[_STAT_PARENT]) for pid in pids if (stat := _stat(pid))}
+
+
+def _started(pids: Iterable[int]) -> set[tuple[int, str]]:
+    """Those of `pids` that are there, each with its start time."""
+    return {(pid, stat[_STAT_START]) for pid in pids if (stat := _stat(pid))}
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name, none if the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _kill(pids: Iterable[int]) -> None:
     for pid in pids:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 

@@ -40,3 +40,13 @@ def _belongs_elsewhere(path: Path, what: str, theirs: object, ours: str) -> Usag
         f"the state directory {path.parent} belongs to another guest: its {what} is {theirs}, not {ours}",
         hint=f"give this guest a state_dir of its own, or remove {path} if the other one is gone for good",
     )
+
+
+def domain_uuid(state_dir: Path) -> str | None:
+    """The UUID of the domain that the state directory was made for, so that a new definition keeps it."""
+    try:
+        known = read_json(state_dir / _NAME) or {}
+    except (OSError, ValueError) as error:
+        raise GenerationError(f"{state_dir / _NAME} cannot be read: {error}") from error
+    value = known.get("domain_uuid")
+    return value if isinstance(value, str) else None

@@ -112,7 +112,7 @@ class Model:
 def test_no_order_of_inputs_loses_a_save_or_runs_two_cycles(given_inputs: list[Input], on_change: OnChange) -> None:
     """Every save is waiting, being built, or was in a cycle that ended uncancelled; one cycle runs at a time."""
     state, model = LoopState(on_change), Model()
-    for given_input in filter(lambda each: model.possible(each), given_inputs):
+    for given_input in filter(model.possible, given_inputs):
         model.take(given_input)
         state, effects = step(state, given_input)
         model.carry_out(effects)

@@ -1,0 +1,21 @@
+# The system: an edit here changes neither the kernel, nor its parameters, nor the initrd.
+{
+  # Part of the system's name and version.
+  label = "1";
+
+  # What the guest says to whoever logs in.
+  motd = "Hello from the mini guest.";
+
+  # More files below /etc: "path" = "text".
+  etc = { };
+
+  # Packages: name = shell script that fills $out; what it puts into $out/bin is in the guest's PATH.
+  #   hello = ''mkdir -p $out/bin; printf '#!/bin/sh\necho hello\n' > $out/bin/hello; chmod +x $out/bin/hello'';
+  packages = { };
+
+  # Shell lines that run at boot before sshd starts; the boot fails when they fail.
+  startup = "";
+
+  # Commands that run in the background from the end of the boot on: name = "shell command".
+  services = { };
+}

@@ -1,0 +1,29 @@
+"""The composition root: from arguments to the command that carries them out."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nixvm_loop import config
+from nixvm_loop.commands.call import Call
+from nixvm_loop.model.clock import SystemClock
+
+if TYPE_CHECKING:
+    from nixvm_loop.arguments import Arguments
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out a command; returns the exit code.
+
+    Raises:
+        NixvmLoopError: it could not be carried out; the error knows the exit code.
+    """
+    settings = config.load(config.find(arguments.config, os.environ, Path.cwd()))
+    guest = config.select(settings, arguments.guest)
+    # Each command loads only what it needs: `status` is to answer at once.
+    command = import_module(f"nixvm_loop.commands.{arguments.command.value}")
+    code: int = command.run(Call(arguments, guest, SystemClock()))
+    return code

@@ -1,0 +1,158 @@
+"""The command line: what may be typed, its help, and the typed value that comes of it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nixvm_loop import __version__
+from nixvm_loop.present.choice import Output, Verbosity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Command(StrEnum):
+    """The commands."""
+
+    CREATE = "create"
+    DELETE = "delete"
+    REBUILD = "rebuild"
+    WATCH = "watch"
+    VERIFY = "verify"
+    STATUS = "status"
+    SSH = "ssh"
+    CONSOLE = "console"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """A call. What a command does not know keeps its default.
+
+    Attributes:
+        remote: The command for the guest, as typed after `ssh`.
+    """
+
+    command: Command
+    config: Path | None = None
+    guest: str | None = None
+    output: Output = Output.AUTO
+    verbosity: Verbosity = Verbosity.NORMAL
+    start: bool = False
+    print_xml: bool = False
+    yes: bool = False
+    force: bool = False
+    remote: tuple[str, ...] = ()
+
+
+_EPILOG: Final = """\
+examples:
+  nixvm-loop create --start    define the guest's domain, then run the first cycle
+  nixvm-loop watch             build, boot and verify on each save
+  nixvm-loop rebuild           the same once; the exit code tells how it went
+  nixvm-loop ssh               a shell in the guest
+
+exit codes: 0 ok, 1 a bug in nixvm-loop, 2 usage or config, 3 build, 4 generation, 5 domain or libvirt,
+  6 guest not reached or not booted, 7 verification, 130 interrupted
+"""
+_SSH_EXAMPLES: Final = """\
+examples:
+  nixvm-loop ssh                          a shell in the guest
+  nixvm-loop ssh -g demo uname -r         a command; its exit code is passed on
+  nixvm-loop ssh -- -c 'odd command'      `--` ends nixvm-loop's own options
+"""
+_REBUILD_EXAMPLES: Final = """\
+examples:
+  nixvm-loop rebuild                  build, restart if needed, verify
+  nixvm-loop rebuild --force          restart even if it did not
+  nixvm-loop rebuild -o json | jq .   every event as a line of JSON
+"""
+_WATCH_EXAMPLES: Final = """\
+examples:
+  nixvm-loop watch              live view on a terminal; q ends it
+  nixvm-loop watch -o plain     a line for each cycle and problem, for editors
+"""
+_CREATE_EXAMPLES: Final = """\
+examples:
+  nixvm-loop create --print-xml   show the domain, define nothing
+  nixvm-loop create --start       define it, then run the first cycle
+"""
+
+
+def parse(argv: Sequence[str] | None = None) -> Arguments:
+    """Read a command line, `sys.argv` by default.
+
+    Raises SystemExit after printing help (0), the version (0) or what is wrong (2).
+    """
+    given: dict[str, Any] = vars(_parser().parse_args(argv))
+    remote = tuple(given.pop("remote", ()))
+    return Arguments(
+        **given
+        | {
+            "command": Command(given["command"]),
+            "output": Output(given["output"]),
+            "verbosity": Verbosity.VERBOSE if given.pop("verbose") else Verbosity.NORMAL,
+            "remote": remote[1:] if remote[:1] == ("--",) else remote,
+        }
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _new(argparse.ArgumentParser, description="Build a NixOS guest on each save, boot it, and prove it.")
+    parser.prog = "nixvm-loop"
+    parser.epilog = _EPILOG
+    parser.add_argument("--version", action="version", version=f"nixvm-loop {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+
+    def add(command: Command, text: str, examples: str = "") -> argparse.ArgumentParser:
+        return _new(
+            commands.add_parser,
+            command.value,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            parents=[_common()],
+            epilog=examples,
+        )
+
+    create = add(Command.CREATE, "define the guest's domain from the config", _CREATE_EXAMPLES)
+    create.add_argument("--start", action="store_true", help="then run the first cycle: build, boot, verify")
+    create.add_argument("--print-xml", action="store_true", help="only print the domain's XML")
+    delete = add(Command.DELETE, "remove the domain, its state and its garbage-collector roots, after asking")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    rebuild = add(Command.REBUILD, "run one cycle: build, restart if needed, verify", _REBUILD_EXAMPLES)
+    rebuild.add_argument("--force", action="store_true", help="restart the guest even if its system is unchanged")
+    add(Command.WATCH, "run a cycle on each save until stopped", _WATCH_EXAMPLES)
+    add(Command.VERIFY, "run the checks against the running guest")
+    add(Command.STATUS, "tell how domain, generations and last verdict stand, without asking the guest")
+    ssh = add(Command.SSH, "open a shell in the guest, or run a command there", _SSH_EXAMPLES)
+    ssh.add_argument("remote", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
+    add(Command.CONSOLE, "attach to the guest's console")
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    options = common.add_argument_group("common options")
+    options.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="the config (default: nixvm-loop.toml here or above)"
+    )
+    options.add_argument("-g", "--guest", metavar="NAME", help="the guest; may be left out when only one is configured")
+    options.add_argument(
+        "-o",
+        "--output",
+        choices=[output.value for output in Output],
+        default=Output.AUTO.value,
+        help="how progress is shown; auto is live on a terminal and plain elsewhere",
+    )
+    options.add_argument("-v", "--verbose", action="store_true", help="show logs, warnings and tracebacks too")
+    return common
+
+
+def _new(make: Any, *arguments: str, **options: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = make(
+        *arguments, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+    )
+    return parser

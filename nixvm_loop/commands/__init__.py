@@ -1,0 +1,1 @@
+"""One module per command: what each puts together, and the exit code that comes of it."""

@@ -1,0 +1,32 @@
+"""`console`: the guest's console on this terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from nixvm_loop import console
+from nixvm_loop.errors import GuestError
+
+if TYPE_CHECKING:
+    from nixvm_loop.commands.call import Call
+    from nixvm_loop.events.emitter import Sink
+
+
+def run(call: Call) -> int:
+    """Attach until Ctrl-] or the domain's end."""
+    with call.sink() as sink:
+        asyncio.run(_attach(call, sink))
+    return 0
+
+
+async def _attach(call: Call, sink: Sink) -> None:
+    context = call.context(sink)
+    try:
+        domain = await context.link.domain()
+        if await domain.running() is None:
+            name = call.settings.domain
+            raise GuestError(f"domain {name} is not running", hint="nixvm-loop rebuild starts it")
+        await console.attach(domain)
+    finally:
+        await context.link.close()

@@ -1,0 +1,98 @@
+"""`create`: the domain that the config describes, written and defined."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from nixvm_loop.commands.rebuild import one_cycle
+from nixvm_loop.cycle.definition import BootConfig, boot_for, not_ours, owned
+from nixvm_loop.cycle.run import hold
+from nixvm_loop.decide import Wish
+from nixvm_loop.errors import UsageError
+from nixvm_loop.events.types import Notice
+from nixvm_loop.generation import identity
+from nixvm_loop.interrupt import interruptible
+from nixvm_loop.model.values import Severity
+
+if TYPE_CHECKING:
+    from nixvm_loop.commands.call import Call
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.domain import Connection, Domain
+    from nixvm_loop.events.emitter import Sink
+    from nixvm_loop.model.settings import GuestSettings, MachineSettings
+
+_NO_SYSTEM_YET = "init=/not-built-yet"
+
+
+def run(call: Call) -> int:
+    """Print or define the domain; with `--start` run the first cycle too."""
+    machine = _machine(call.settings)
+    with call.sink() as sink:
+        xml = asyncio.run(interruptible(_create(call, sink, machine)))
+        if call.arguments.print_xml:
+            sys.stdout.write(xml)
+            return 0
+        if call.arguments.start:
+            return asyncio.run(one_cycle(call, sink, Wish.AS_NEEDED))
+    return 0
+
+
+def _machine(settings: GuestSettings) -> MachineSettings:
+    if settings.machine is None:
+        raise UsageError(
+            f"the config describes no machine for guest {settings.name}, so its domain is the user's own",
+            hint=f"add [guests.{settings.name}.machine] (it may be empty) to let nixvm-loop define the domain",
+        )
+    return settings.machine
+
+
+async def _create(call: Call, sink: Sink, machine: MachineSettings) -> str:
+    context = call.context(sink)
+    try:
+        hypervisor = await context.link.hypervisor()
+        existing = await hypervisor.find(context.settings.domain)
+        if existing is not None:
+            await _check_ours(context, existing)
+        if call.arguments.print_xml:
+            return await _xml(context, machine, hypervisor, existing.uuid if existing else None)
+        return await _define(context, machine, hypervisor, existing)
+    finally:
+        await context.link.close()
+
+
+async def _check_ours(context: Context, existing: Domain) -> None:
+    owner = (await existing.definition()).owner
+    if owner is None:
+        raise not_ours(context.settings)
+    if owner.state_dir != str(context.settings.state_dir):
+        raise UsageError(
+            f"domain {context.settings.domain} belongs to guest {owner.guest}, whose state is in {owner.state_dir}",
+            hint="give this guest another domain name",
+        )
+
+
+async def _define(context: Context, machine: MachineSettings, hypervisor: Connection, existing: Domain | None) -> str:
+    settings = context.settings
+    identity.claim(settings.state_dir, flake=settings.flake)
+    async with hold(context):
+        context.generations.prepare()
+        uuid = existing.uuid if existing else identity.domain_uuid(settings.state_dir) or str(uuid4())
+        xml = await _xml(context, machine, hypervisor, uuid)
+        domain = await hypervisor.define(xml)
+        identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
+    done = "updated" if existing else "defined"
+    hint = "nixvm-loop rebuild builds and boots its system"
+    context.emitter(Notice(Severity.INFO, f"domain {settings.domain} is {done}", hint))
+    return xml
+
+
+async def _xml(context: Context, machine: MachineSettings, hypervisor: Connection, uuid: str | None) -> str:
+    generations = context.generations
+    current = generations.current()
+    boot = BootConfig(str(generations.kernel_link), str(generations.initrd_link), _NO_SYSTEM_YET)
+    if current is not None:
+        boot = await boot_for(context, hypervisor, current)
+    return owned(context.settings, machine, await hypervisor.host(), boot, uuid)

@@ -1,0 +1,34 @@
+"""`rebuild`: one cycle."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from nixvm_loop.cycle.gate import Gate
+from nixvm_loop.cycle.run import Order, run_cycle
+from nixvm_loop.decide import Wish
+from nixvm_loop.interrupt import interruptible
+
+if TYPE_CHECKING:
+    from nixvm_loop.commands.call import Call
+    from nixvm_loop.events.emitter import Sink
+
+
+def run(call: Call) -> int:
+    """Run one cycle; raises what ended it, if that was not success."""
+    with call.sink() as sink:
+        return asyncio.run(one_cycle(call, sink, Wish.RESTART if call.arguments.force else Wish.AS_NEEDED))
+
+
+async def one_cycle(call: Call, sink: Sink, wish: Wish) -> int:
+    """A cycle from its first connection to its last; also what `create --start` does."""
+    context = call.context(sink)
+    gate = Gate()
+    try:
+        result = await interruptible(run_cycle(context, Order("asked for", wish=wish), gate), gate.abort)
+    finally:
+        await context.link.close()
+    if result.error is not None:
+        raise result.error
+    return result.finished.exit_code

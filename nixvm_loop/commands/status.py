@@ -1,0 +1,76 @@
+"""`status`: what is known without asking the guest, taking a lock or repairing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from nixvm_loop.errors import DomainError
+from nixvm_loop.events.types import Status
+from nixvm_loop.generation.store import Generations
+from nixvm_loop.journal import Journal
+from nixvm_loop.lock import read_holder
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from nixvm_loop.commands.call import Call
+    from nixvm_loop.model.settings import GuestSettings
+
+_LIBVIRT_TIMEOUT_S = 3.0
+_UNKNOWN = "unknown"
+
+
+def run(call: Call) -> int:
+    """Report; a libvirt that cannot be asked is part of the report."""
+    state, problem = asyncio.run(_domain_state(call.settings))
+    with call.sink() as sink:
+        call.emitter(sink)(_status(call, state, problem))
+    return 0
+
+
+async def _domain_state(settings: GuestSettings) -> tuple[str, str | None]:
+    from nixvm_loop.domain import Connection  # noqa: PLC0415  # the slowest import of this command
+
+    try:
+        async with asyncio.timeout(_LIBVIRT_TIMEOUT_S):
+            connection = await Connection.open(settings.libvirt_uri)
+            try:
+                domain = await connection.find(settings.domain)
+                return ("not defined", None) if domain is None else (await domain.state(), None)
+            finally:
+                await connection.close()
+    except DomainError as error:
+        return _UNKNOWN, error.message
+    except TimeoutError:
+        return _UNKNOWN, f"libvirt did not answer within {_LIBVIRT_TIMEOUT_S:g}s"
+
+
+def _status(call: Call, state: str, problem: str | None) -> Status:
+    settings = call.settings
+    generations, journal = Generations(settings.state_dir), Journal(settings.state_dir)
+    seen, last = journal.last_seen(), journal.last()
+    holder = read_holder(settings.state_dir / "lock")
+    return Status(
+        domain=settings.domain,
+        state=state,
+        domain_error=problem,
+        built=generations.newest_number(),
+        current=generations.current_number(),
+        booted=generations.number_of(seen.booted_system) if seen and seen.booted_system else None,
+        booted_system=seen.booted_system if seen else None,
+        booted_age_seconds=_age(call, seen.time) if seen else None,
+        last_verdict=last.verdict if last else None,
+        last_cycle=last.cycle if last else None,
+        last_cycle_age_seconds=_age(call, last.started) - last.seconds if last else None,
+        last_error=last.error if last else None,
+        store_used_bytes=seen.store_used_bytes if seen else None,
+        store_size_bytes=seen.store_size_bytes if seen else None,
+        store_used_inodes=seen.store_used_inodes if seen else None,
+        store_inodes=seen.store_inodes if seen else None,
+        holder=str(holder) if holder else None,
+    )
+
+
+def _age(call: Call, then: datetime) -> float:
+    return max(0.0, (call.clock.now() - then).total_seconds())

@@ -1,0 +1,9 @@
+"""TOML to settings: finds the file, checks all of it at once, and describes its keys as a JSON schema."""
+
+from __future__ import annotations
+
+from nixvm_loop.config.document import load, loads
+from nixvm_loop.config.locate import find, select
+from nixvm_loop.config.schema import schema
+
+__all__ = ["find", "load", "loads", "schema", "select"]

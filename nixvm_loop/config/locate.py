@@ -1,0 +1,53 @@
+"""Which configuration file, and which guest of it, a call means."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nixvm_loop.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nixvm_loop.model.settings import GuestSettings, Settings
+
+FILE_NAME: Final = "nixvm-loop.toml"
+VARIABLE: Final = "NIXVM_LOOP_CONFIG"
+
+
+def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
+    """The configuration file: the one given, that of the environment, or the nearest from `cwd` upwards.
+
+    Raises ConfigError when there is none.
+    """
+    named = explicit or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
+    if named is not None:
+        file = cwd / named.expanduser()
+        if not file.is_file():
+            source = "" if explicit else f" (named by ${VARIABLE})"
+            raise ConfigError(f"there is no configuration file {named}{source}")
+        return file
+    for folder in (cwd, *cwd.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise ConfigError(
+        f"there is no {FILE_NAME} in {cwd} or above",
+        hint=f'two lines are enough, `[guests.NAME]` and `flake = "."`; --config or ${VARIABLE} name another file',
+    )
+
+
+def select(settings: Settings, name: str | None) -> GuestSettings:
+    """The guest of this name, or the only one. Raises UsageError that lists the guests."""
+    guests = settings.guests
+    listed = ", ".join(guests)
+    if name is None:
+        if len(guests) == 1:
+            return next(iter(guests.values()))
+        raise UsageError(f"{len(guests)} guests are configured", hint=f"choose one with --guest: {listed}")
+    if name not in guests:
+        close = difflib.get_close_matches(name, list(guests), n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f'there is no guest "{name}" in {settings.file}', hint=f"{hint}configured: {listed}")
+    return guests[name]

@@ -1,0 +1,170 @@
+"""From a built system to a guest that was seen to run it: decide, then act, then look."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nixvm_loop import verify
+from nixvm_loop.cycle import definition, restart
+from nixvm_loop.cycle.boot import connect
+from nixvm_loop.cycle.observe import Look, new_paths, observe, tell
+from nixvm_loop.cycle.stage import stage
+from nixvm_loop.decide import Seen, Wish, decide, same_system
+from nixvm_loop.errors import BootError, GuestError
+from nixvm_loop.events.types import ActionChosen, Notice
+from nixvm_loop.generation import identity
+from nixvm_loop.model.values import Action, Outcome, Severity, Stage, Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nixvm_loop.cycle.build import Built
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.cycle.gate import Gate
+    from nixvm_loop.domain import Domain
+    from nixvm_loop.events.emitter import Emitter
+    from nixvm_loop.journal import CycleFolder, CycleNotes
+    from nixvm_loop.model.values import Check, Decision, Generation
+
+_LOOK_TIMEOUT_S = 5.0
+
+
+@dataclass(slots=True)
+class Apply:
+    """What one cycle does with what it built."""
+
+    context: Context
+    folder: CycleFolder
+    emit: Emitter
+    built: Built
+    checks: tuple[Check, ...] = ()
+    _domain: Domain | None = None
+    _kept: bool = False
+
+    @property
+    def number(self) -> int | None:
+        """The current generation's number."""
+        return self.context.generations.current_number()
+
+    def discard_unused(self) -> None:
+        """Let the slot go unless a generation was made of it."""
+        if not self._kept:
+            self.context.generations.discard(self.built.slot.number)
+            self._kept = True
+
+    async def decide(self, wish: Wish) -> Decision:
+        """Find the domain, look at the guest if it may be left alone, and choose the action.
+
+        Raises:
+            DomainError: there is no such domain, or it does not boot its kernel directly.
+            UsageError: the state directory belongs to another domain.
+        """
+        domain = self._domain = await self.context.link.domain()
+        definition.check_bootable(await domain.definition())
+        settings = self.context.settings
+        identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
+        current = self.context.generations.current()
+        running = await domain.state() == "running"
+        trouble = None
+        if current is not None and running and wish is Wish.AS_NEEDED and self._is(current):
+            trouble = await self._look(domain, current)
+        decision = decide(wish, self.built.artifacts, self.built.cmdline, current, Seen(running, trouble))
+        self.emit(ActionChosen(decision.action, decision.reasons))
+        if decision.action is Action.NONE and current is not None:
+            await self._set_right(domain, current)
+            tell(self.emit, self.checks)
+        return decision
+
+    def _is(self, generation: Generation) -> bool:
+        return same_system(self.built.artifacts, self.built.cmdline, generation)
+
+    async def _look(self, domain: Domain, current: Generation) -> str | None:
+        """Why the running guest cannot be left as it is; None when it is sound."""
+        live = await domain.running()
+        if live is None:
+            return "the domain has just stopped"
+        try:
+            with stage(self.emit, self.context.clock, Stage.VERIFY):
+                connection = await connect(self.context, domain, self.emit, _LOOK_TIMEOUT_S)
+                seen = await observe(self.context, connection, Look(Action.NONE, current, live))
+        except GuestError as error:
+            await self.context.link.drop_ssh()
+            return error.message
+        self.checks = seen.checks
+        failed = [check for check in seen.checks if check.required and check.outcome is Outcome.FAILED]
+        return f"check {failed[0].id} failed: {failed[0].actual}" if failed else None
+
+    async def _set_right(self, domain: Domain, current: Generation) -> None:
+        """A definition that others changed is put back, so that the next start boots the current generation."""
+        wanted = await definition.boot_for(self.context, await self.context.link.hypervisor(), current)
+        if definition.boots(await domain.definition(), wanted):
+            return
+        await restart.define(self.context, domain, current)
+        name = self.context.settings.domain
+        self.emit(Notice(Severity.WARNING, f"domain {name} was defined to boot something else; set right", None))
+
+    def generation_for(self, reason: str, changes: tuple[Path, ...]) -> Generation:
+        """The generation to boot: the current one if it is what was built, else a new one."""
+        current = self.context.generations.current()
+        if current is not None and self._is(current):
+            return current
+        about: dict[str, Any] = {
+            "created": self.context.clock.now().isoformat(timespec="seconds"),
+            "cycle": self.folder.number,
+            "reason": reason,
+            "changes": [str(path) for path in changes],
+        }
+        generation = self.context.generations.write(self.built.slot, self.built.artifacts, self.built.cmdline, about)
+        self._kept = True
+        return generation
+
+    async def restart(self, gate: Gate, generation: Generation, notes: CycleNotes) -> tuple[Check, ...]:
+        """Flip, start, reach and look; what came of it is written into the generation.
+
+        Raises:
+            GenerationError, DomainError, GuestError: where it failed.
+        """
+        assert self._domain is not None  # noqa: S101  # decide() came first
+        before = self.context.journal.last_seen()
+        paths = asyncio.create_task(new_paths(self.context, generation))
+        verdict = Verdict.FAILED
+        try:
+            work = restart.put_to_work(self.context, self._domain, generation, self.folder, self.emit)
+            boot = await gate.critical(work)
+            try:
+                connection = await restart.reach(self.context, boot, self.emit)
+                with stage(self.emit, self.context.clock, Stage.VERIFY):
+                    live = await boot.domain.running()
+                    if live is None:
+                        raise BootError("the domain stopped right after the guest had answered")
+                    look = Look(
+                        Action.RESTART,
+                        generation,
+                        live,
+                        paths=await paths,
+                        previous_boot_id=before.boot_id if before else None,
+                        since_start_s=self.context.clock.monotonic() - boot.started_s,
+                        settle_s=self.context.settings.apply.boot_timeout_s,
+                    )
+                    seen = await observe(self.context, connection, look)
+            finally:
+                await boot.close()
+            tell(self.emit, seen.checks)
+            verdict = Verdict.OK if verify.failure(seen.checks) is None else Verdict.FAILED
+        finally:
+            paths.cancel()
+            await asyncio.gather(paths, return_exceptions=True)
+            self._annotate(generation, verdict, notes)
+        self.context.generations.prune(self.context.settings.keep, seen.facts.booted_system)
+        return seen.checks
+
+    def _annotate(self, generation: Generation, verdict: Verdict, notes: CycleNotes) -> None:
+        about = {
+            "verdict": verdict,
+            "checks": notes.checks,
+            "stage_seconds": notes.stage_seconds,
+            "console": str(self.folder.path / "console.log"),
+        }
+        self.context.generations.annotate(generation.number, about)

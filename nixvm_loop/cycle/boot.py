@@ -1,0 +1,118 @@
+"""A boot as it happens: whoever knows first that it failed, the console or libvirt, ends the wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from nixvm_loop import guest as guest_room
+from nixvm_loop import signatures
+from nixvm_loop.cycle.context import no_address
+from nixvm_loop.errors import BootError
+from nixvm_loop.events.types import Console, DomainState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.domain import Domain, LifecycleEvent
+    from nixvm_loop.domain.lifecycle import Lifecycle
+    from nixvm_loop.domainxml import DomainXml
+    from nixvm_loop.events.types import Emit
+
+_ADDRESS_POLL_S: Final = 0.25
+_TAIL_LINES: Final = 12
+
+
+class BootWatch:
+    """Hears the console's lines and libvirt's events of one boot, and remembers the first that ends it."""
+
+    def __init__(self, emit: Emit, log: Callable[[str], object], host_keys: guest_room.HostKeys) -> None:
+        self._emit = emit
+        self._log = log
+        self._host_keys = host_keys
+        self._tail: list[str] = []
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def line(self, line: str) -> None:
+        """Take a line of the console."""
+        self._log(line + "\n")
+        self._emit(Console(line))
+        self._tail = [*self._tail[1 - _TAIL_LINES :], line]
+        self._host_keys.hear(line)
+        found = signatures.find(signatures.Source.CONSOLE, line)
+        if found is not None:
+            self._fail(f"the guest did not boot: {found.cause}", found.fix)
+
+    def lifecycle(self, event: LifecycleEvent) -> None:
+        """Take an event of libvirt's."""
+        if event.ended:
+            self._emit(DomainState("shut off"))
+            self._fail(f"the guest did not boot: the domain {event.words}", "see the console's last lines below")
+
+    def _fail(self, message: str, hint: str) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(BootError(message, hint=hint, details=tuple(self._tail)))
+
+    async def follow(self, events: Lifecycle) -> None:
+        """Take libvirt's events until cancelled."""
+        async for event in events:
+            self.lifecycle(event)
+
+    async def unless_failed(self, work: Coroutine[Any, Any, guest_room.Connection]) -> guest_room.Connection:
+        """Wait for the guest, but not for one that is known to be gone. Raises BootError for that."""
+        task: asyncio.Future[guest_room.Connection] = asyncio.ensure_future(work)
+        waited_for: list[asyncio.Future[Any]] = [task, self._failed]
+        try:
+            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            if self._failed.done():
+                self._failed.result()
+            return await task
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def close(self) -> None:
+        """The boot is over, one way or the other."""
+        if not self._failed.done():
+            self._failed.cancel()
+        elif not self._failed.cancelled():
+            self._failed.exception()
+
+
+async def reach_booting(
+    context: Context,
+    domain: Domain,
+    definition: DomainXml,
+    *,
+    host_keys: guest_room.HostKeys,
+    emit: Emit,
+    timeout_s: float,
+) -> guest_room.Connection:
+    """A connection to a guest that may still be coming up; libvirt is asked until it knows the address.
+
+    Raises:
+        GuestError: it was not reached within `timeout_s`.
+        DomainError: libvirt knew no address by then.
+    """
+    clock = context.clock
+    deadline = clock.monotonic() + timeout_s
+    while (access := await context.access(domain, definition)) is None:
+        if clock.monotonic() > deadline:
+            raise no_address(context.settings)
+        await asyncio.sleep(_ADDRESS_POLL_S)
+    left = max(deadline - clock.monotonic(), _ADDRESS_POLL_S)
+    return await guest_room.reach(access, host_keys=host_keys, emit=emit, clock=clock, timeout_s=left)
+
+
+async def connect(context: Context, domain: Domain, emit: Emit, timeout_s: float) -> guest_room.Connection:
+    """The kept connection to the running guest, or a new one. Raises GuestError and DomainError."""
+    link = context.link
+    if link.ssh is not None and not link.ssh.closed:
+        return link.ssh
+    host_keys = context.host_keys(await domain.boot_mark())
+    link.ssh = await reach_booting(
+        context, domain, await domain.definition(), host_keys=host_keys, emit=emit, timeout_s=timeout_s
+    )
+    return link.ssh

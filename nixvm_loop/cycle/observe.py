@@ -1,0 +1,154 @@
+"""What the guest shows: one look, turned into checks, with the user's own checks after them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nixvm_loop import guest as guest_room
+from nixvm_loop import nix, verify
+from nixvm_loop.errors import BuildError
+from nixvm_loop.events.types import CheckFinished
+from nixvm_loop.journal import LastSeen
+from nixvm_loop.verify.kernel import HEAD_BYTES
+
+if TYPE_CHECKING:
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.domainxml import DomainXml
+    from nixvm_loop.events.types import Emit
+    from nixvm_loop.model.facts import GuestFacts
+    from nixvm_loop.model.settings import GuestSettings
+    from nixvm_loop.model.values import Action, Check, Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is looked for.
+
+    Attributes:
+        paths: Store paths that the guest must see.
+        previous_boot_id: Of the boot before a restart.
+        since_start_s: Seconds since nixvm-loop started the domain, None if it did not.
+        settle_s: How long systemd's start-up may take before its units are judged.
+    """
+
+    action: Action
+    generation: Generation
+    live: DomainXml
+    paths: tuple[str, ...] = ()
+    previous_boot_id: str | None = None
+    since_start_s: float | None = None
+    settle_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came of it."""
+
+    facts: GuestFacts
+    checks: tuple[Check, ...]
+
+
+async def observe(context: Context, connection: guest_room.Connection, look: Look) -> Seen:
+    """Look once, judge, and remember what was seen. Raises GuestError when the guest is lost meanwhile."""
+    settings = context.settings
+    request = guest_room.FactsRequest(settings.store, look.paths)
+    facts, results = await asyncio.gather(connection.gather(request), _user_results(settings, connection))
+    facts = await connection.settled(facts, look.settle_s) if look.settle_s else facts
+    found = (
+        *verify.checks(expected_of(settings, look), facts),
+        *verify.user_checks(settings.checks, results),
+    )
+    context.journal.see(_remembered(context, facts))
+    return Seen(facts, found)
+
+
+async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]:
+    """The store paths of a generation's closure that no verified generation had before. Raises BuildError."""
+    good = context.generations.last_good()
+    new = await nix.closure(generation.toplevel)
+    if good is not None and good.number != generation.number:
+        with suppress(BuildError):  # a last good generation that lost its store path proves nothing about any path
+            new -= await nix.closure(good.toplevel)
+    return tuple(sorted(new))
+
+
+def tell(emit: Emit, checks: tuple[Check, ...]) -> None:
+    """Make the checks known."""
+    for check in checks:
+        emit(CheckFinished(check.id, check.ok, check.required, check.expected, check.actual, check.hint))
+
+
+def expected_of(settings: GuestSettings, look: Look) -> verify.Expected:
+    """What the guest must show for this look."""
+    generation = look.generation
+    return verify.Expected(
+        action=look.action,
+        system=generation.toplevel,
+        booted_system=generation.toplevel,
+        cmdline=generation.cmdline,
+        kernel=generation.kernel,
+        initrd=generation.initrd,
+        live_kernel=_resolved(look.live.kernel),
+        live_initrd=_resolved(look.live.initrd),
+        kernel_release=_release(generation.kernel),
+        previous_boot_id=look.previous_boot_id,
+        since_start_s=look.since_start_s,
+        host_share=_host_share(look.live, settings.store.share),
+        store=settings.store,
+        paths=look.paths,
+        settings=settings.checks,
+    )
+
+
+async def _user_results(settings: GuestSettings, connection: guest_room.Connection) -> dict[str, verify.UserResult]:
+    async def one(name: str, command: str, timeout_s: float) -> tuple[str, verify.UserResult]:
+        result = await connection.run(command, timeout_s)
+        return name, verify.UserResult(result.exit_status, result.end.value, result.stdout + result.stderr)
+
+    own = [one(check.name, check.command, check.timeout_s) for check in settings.checks if check.command is not None]
+    return dict(await asyncio.gather(*own))
+
+
+def _resolved(path: str | None) -> Path | None:
+    return Path(path).resolve() if path else None
+
+
+def _release(kernel: Path) -> str | None:
+    try:
+        with kernel.open("rb") as image:
+            return verify.kernel_release(image.read(HEAD_BYTES))
+    except OSError:
+        return None  # the image's path is compared all the same
+
+
+def _host_share(live: DomainXml, tag: str) -> verify.HostShare:
+    share = live.share(tag)
+    if share is None:
+        return verify.HostShare.UNKNOWN
+    return verify.HostShare.REFUSES if share.readonly or _read_only_mount(share.source) else verify.HostShare.ALLOWS
+
+
+def _read_only_mount(folder: str | None) -> bool:
+    try:
+        return folder is not None and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False  # a share of another host: nothing is known in its favour
+
+
+def _remembered(context: Context, facts: GuestFacts) -> LastSeen:
+    space = facts.rw_store
+    return LastSeen(
+        time=context.clock.now(),
+        boot_id=facts.boot_id,
+        booted_system=facts.booted_system,
+        current_system=facts.current_system,
+        store_used_bytes=space.used_bytes if space else None,
+        store_size_bytes=space.size_bytes if space else None,
+        store_used_inodes=space.used_inodes if space else None,
+        store_inodes=space.inodes if space else None,
+    )

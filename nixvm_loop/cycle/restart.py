@@ -1,0 +1,131 @@
+"""Puts a generation to work: flip, define, stop, start, and wait for the guest."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from nixvm_loop import console
+from nixvm_loop.cycle.boot import BootWatch, reach_booting
+from nixvm_loop.cycle.definition import definition_for
+from nixvm_loop.cycle.stage import stage
+from nixvm_loop.domain import StopResult
+from nixvm_loop.errors import DomainError
+from nixvm_loop.events.types import DomainState, GenerationFlipped
+from nixvm_loop.model.settings import StopPolicy
+from nixvm_loop.model.values import Stage
+
+if TYPE_CHECKING:
+    from nixvm_loop import guest as guest_room
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.domain import Domain
+    from nixvm_loop.events.types import Emit
+    from nixvm_loop.journal import CycleFolder
+    from nixvm_loop.model.values import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """A domain that was just started, and who listens to it until `close`."""
+
+    domain: Domain
+    watch: BootWatch
+    host_keys: guest_room.HostKeys
+    started_s: float
+    listeners: AsyncExitStack
+
+    async def close(self) -> None:
+        """Stop listening; the guest goes on."""
+        await self.listeners.aclose()
+
+
+def flip(context: Context, generation: Generation, emit: Emit) -> None:
+    """Make the generation current, and say so if that is new."""
+    before = context.generations.current_number()
+    context.generations.flip(generation)
+    if before != generation.number:
+        emit(GenerationFlipped(before, generation.number))
+
+
+async def define(context: Context, domain: Domain, generation: Generation) -> Domain:
+    """Let the domain boot the generation at its next start. Raises DomainError."""
+    hypervisor = await context.link.hypervisor()
+    return await hypervisor.define(await definition_for(context, hypervisor, domain, generation))
+
+
+async def put_to_work(
+    context: Context, domain: Domain, generation: Generation, folder: CycleFolder, emit: Emit
+) -> Boot:
+    """Flip, define, stop, start: the part of a cycle that is not left half done.
+
+    Raises:
+        GenerationError, DomainError: one of them failed. A definition that libvirt refuses undoes the flip.
+    """
+    with stage(emit, context.clock, Stage.FLIP):
+        previous = context.generations.current()
+        flip(context, generation, emit)
+        try:
+            domain = await define(context, domain, generation)
+        except DomainError:
+            if previous is not None:
+                flip(context, previous, emit)
+            raise
+    with stage(emit, context.clock, Stage.DOMAIN):
+        await context.link.drop_ssh()
+        apply = context.settings.apply
+        if await domain.stop(apply.stop, apply.stop_timeout_s) is not StopResult.WAS_OFF:
+            emit(DomainState("shut off"))
+        return await _start(context, domain, folder, emit)
+
+
+async def _start(context: Context, domain: Domain, folder: CycleFolder, emit: Emit) -> Boot:
+    mark = uuid4().hex
+    host_keys = context.host_keys(mark)
+    host_keys.begin(mark)
+    async with AsyncExitStack() as stack:
+        log = stack.enter_context(folder.open_log("console.log"))
+        watch = BootWatch(emit, log.write, host_keys)
+        stack.callback(watch.close)
+        await domain.start_paused()
+        try:
+            await domain.set_boot_mark(mark)
+            await stack.enter_async_context(console.follow(domain, watch.line))
+            following = asyncio.create_task(watch.follow(await stack.enter_async_context(domain.lifecycle())))
+            stack.push_async_callback(_end, following)
+            await domain.resume()
+        except BaseException:
+            # A domain that has not run yet must not be left paused; why it failed is what is told.
+            with suppress(DomainError):
+                await domain.stop(StopPolicy.FORCE, 0)
+            raise
+        emit(DomainState("running"))
+        return Boot(domain, watch, host_keys, context.clock.monotonic(), stack.pop_all())
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def reach(context: Context, boot: Boot, emit: Emit) -> guest_room.Connection:
+    """Wait for the guest's sshd, but not for a guest that is known to have failed.
+
+    Raises:
+        GuestError: it was not reached; BootError when it is known why.
+    """
+    with stage(emit, context.clock, Stage.BOOT):
+        definition = await boot.domain.definition()
+        context.link.ssh = await boot.watch.unless_failed(
+            reach_booting(
+                context,
+                boot.domain,
+                definition,
+                host_keys=boot.host_keys,
+                emit=emit,
+                timeout_s=context.settings.apply.boot_timeout_s,
+            )
+        )
+        return context.link.ssh

@@ -1,0 +1,158 @@
+"""One cycle, from the build to the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nixvm_loop import verify
+from nixvm_loop.cycle.apply import Apply
+from nixvm_loop.cycle.build import build
+from nixvm_loop.cycle.gate import SupersededError
+from nixvm_loop.decide import Wish
+from nixvm_loop.errors import InterruptedByUser, NixvmLoopError
+from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Notice
+from nixvm_loop.generation import identity
+from nixvm_loop.journal import CycleNotes
+from nixvm_loop.lock import Holder, held
+from nixvm_loop.model.values import Action, Severity, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.cycle.gate import Gate
+    from nixvm_loop.events.emitter import Emitter
+    from nixvm_loop.journal import CycleFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a cycle is asked for: why, for which changed paths, and whether a restart is wanted in any case."""
+
+    reason: str
+    changes: tuple[Path, ...] = ()
+    wish: Wish = Wish.AS_NEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a cycle ended, and the error that ended it."""
+
+    finished: CycleFinished
+    error: NixvmLoopError | None
+
+
+async def run_cycle(context: Context, order: Order, gate: Gate) -> Result:
+    """Run one cycle with the guest's lock held; every failure that is meant for the user is in what it returns.
+
+    Raises:
+        UsageError, GenerationError: the state directory is another guest's, or cannot be used at all.
+        asyncio.CancelledError: the user stopped it; the cycle's end has been told.
+    """
+    identity.claim(context.settings.state_dir, flake=context.settings.flake)
+
+    async with hold(context):
+        context.generations.prepare()
+        folder = context.journal.begin()
+        notes = CycleNotes()
+        emitter = context.emitter.bound(cycle=folder.number).with_sink(notes)
+        try:
+            return await _Cycle(context, order, gate, folder, emitter, notes).run()
+        finally:
+            record = notes.record(folder.number)
+            if record is not None:
+                context.journal.append(record)
+
+
+@asynccontextmanager
+async def hold(context: Context) -> AsyncIterator[None]:
+    """Hold the guest's lock; whoever else holds it is named while we wait. The state directory must be there."""
+
+    def waiting(holder: Holder | None) -> None:
+        who = holder or "another process"
+        context.emitter(Notice(Severity.INFO, f"waiting for guest {context.settings.name}: {who} holds it", None))
+
+    async with held(context.settings.state_dir / "lock", _me(context), waiting):
+        yield
+
+
+@dataclass(slots=True)
+class _Cycle:
+    """A cycle under way, and how far it came."""
+
+    context: Context
+    order: Order
+    gate: Gate
+    folder: CycleFolder
+    emit: Emitter
+    notes: CycleNotes
+    action: Action | None = None
+    generation: int | None = None
+    _began: float = field(init=False)
+
+    async def run(self) -> Result:
+        """Everything in its order; each way out ends with the event that tells it."""
+        self._began = self.context.clock.monotonic()
+        self.emit(CycleStarted(self.order.reason))
+        try:
+            return self._ended(await self._stages(), None)
+        except SupersededError:
+            return self._ended(Verdict.CANCELLED, NixvmLoopError("a newer save cancelled the build"))
+        except NixvmLoopError as error:
+            return self._ended(Verdict.FAILED, error)
+        except asyncio.CancelledError:
+            self._ended(Verdict.CANCELLED, InterruptedByUser("interrupted"))
+            raise
+        except Exception as error:
+            self._ended(Verdict.FAILED, NixvmLoopError(f"a bug in nixvm-loop: {error!r}"))
+            raise
+
+    async def _stages(self) -> Verdict:
+        self.context.link.warm()
+        built = await self.gate.build(build(self.context, self.folder, self.emit))
+        apply = Apply(self.context, self.folder, self.emit, built)
+        try:
+            decision = await apply.decide(self.order.wish)
+            self.action, self.generation = decision.action, apply.number
+            if decision.action is Action.NONE:
+                checks = apply.checks
+            else:
+                generation = apply.generation_for(self.order.reason, self.order.changes)
+                self.generation = generation.number
+                checks = await apply.restart(self.gate, generation, self.notes)
+        finally:
+            apply.discard_unused()
+        failure = verify.failure(checks)
+        if failure is not None:
+            raise failure
+        return Verdict.UNCHANGED if decision.action is Action.NONE else Verdict.OK
+
+    def _ended(self, verdict: Verdict, error: NixvmLoopError | None) -> Result:
+        finished = CycleFinished(
+            verdict=verdict,
+            action=self.action,
+            generation=self.generation,
+            seconds=self.context.clock.monotonic() - self._began,
+            exit_code=_exit_code(verdict, error),
+            error=None if error is None else ErrorInfo(error.message, error.hint, error.details),
+        )
+        self.emit(finished)
+        return Result(finished, error)
+
+
+def _exit_code(verdict: Verdict, error: NixvmLoopError | None) -> int:
+    if verdict is Verdict.CANCELLED:
+        return InterruptedByUser.exit_code
+    return 0 if error is None else error.exit_code
+
+
+def _me(context: Context) -> Holder:
+    command = shlex.join(["nixvm-loop", *sys.argv[1:2]])
+    return Holder(os.getpid(), command, context.clock.now().isoformat(timespec="seconds"))

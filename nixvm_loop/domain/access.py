@@ -1,0 +1,58 @@
+"""Whether a user can reach a path, by the modes of the folders on the way."""
+
+from __future__ import annotations
+
+import os
+import stat as modes
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+
+class Stat(Protocol):
+    """The part of `os.stat_result` that decides."""
+
+    @property
+    def st_mode(self) -> int:
+        """The file's kind and permissions."""
+        ...
+
+    @property
+    def st_uid(self) -> int:
+        """Its owner."""
+        ...
+
+    @property
+    def st_gid(self) -> int:
+        """Its group."""
+        ...
+
+
+def can_traverse(path: Path, uid: int, gids: Collection[int], stat: Callable[[Path], Stat] = os.stat) -> bool:
+    """Whether the user may enter `path` (absolute) and every folder above it.
+
+    A folder that cannot be looked at counts as closed. Access lists are not read: they can only open what looks closed.
+    """
+    if uid == 0:
+        return True
+    try:
+        return all(_may(stat(folder), uid, gids, modes.S_IXOTH) for folder in (path, *path.parents))
+    except OSError:
+        return False
+
+
+def can_open(path: Path, uid: int, gids: Collection[int], stat: Callable[[Path], Stat] = os.stat) -> bool:
+    """Whether the user may read and write the device at `path`, which everybody may reach."""
+    try:
+        found = stat(path)
+    except OSError:
+        return False
+    return modes.S_ISCHR(found.st_mode) and (uid == 0 or _may(found, uid, gids, modes.S_IROTH | modes.S_IWOTH))
+
+
+def _may(found: Stat, uid: int, gids: Collection[int], wanted: int) -> bool:
+    """Whether the owner's, the group's or the others' bits (the first that apply) hold all of `wanted`."""
+    shift = 6 if found.st_uid == uid else 3 if found.st_gid in gids else 0
+    return (found.st_mode >> shift) & wanted == wanted

@@ -1,0 +1,88 @@
+"""A connection to libvirt: its domains, and the facts of its host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from nixvm_loop.domain.binding import call, library
+from nixvm_loop.domain.domain import Domain
+from nixvm_loop.domain.faults import ask, explain, not_found
+from nixvm_loop.domain.host import probe
+
+if TYPE_CHECKING:
+    from nixvm_loop.domainxml import HostFacts
+
+_OPEN_TIMEOUT_S: Final = 15.0
+_HOST_TIMEOUT_S: Final = 60.0
+_KEEP_ALIVE_S: Final = 5
+_KEEP_ALIVE_COUNT: Final = 3
+
+
+class Connection:
+    """An open connection. Every method raises DomainError when libvirt refuses or does not answer."""
+
+    def __init__(self, uri: str, handle: Any) -> None:
+        self.uri = uri
+        self.handle = handle
+        self._host: HostFacts | None = None
+
+    @classmethod
+    async def open(cls, uri: str) -> Connection:
+        """Connect to libvirt.
+
+        Raises:
+            DomainError: it is not running, not installed, or refuses us; the hint says what to do.
+        """
+        libvirt = library()
+        doing = f"connecting to libvirt at {uri}"
+        handle = await ask(doing, libvirt.open, uri, timeout_s=_OPEN_TIMEOUT_S)
+        if "+" in uri.partition(":")[0]:
+            # A network that is gone would otherwise be noticed by nobody.
+            await ask(doing, handle.setKeepAlive, _KEEP_ALIVE_S, _KEEP_ALIVE_COUNT)
+        return cls(uri, handle)
+
+    async def close(self) -> None:
+        """End the connection."""
+        await ask(f"leaving libvirt at {self.uri}", self.handle.close)
+
+    async def alive(self) -> bool:
+        """Whether the connection still holds."""
+        libvirt = library()
+        try:
+            return bool(await call("asking libvirt for a sign of life", self.handle.isAlive))
+        except libvirt.libvirtError:
+            return False
+
+    async def host(self) -> HostFacts:
+        """The facts of libvirt's host; asked for once."""
+        if self._host is None:
+            doing = f"asking libvirt at {self.uri} what its host can do"
+            self._host = await ask(doing, probe, self.handle, self.uri, timeout_s=_HOST_TIMEOUT_S)
+        return self._host
+
+    async def names(self) -> tuple[str, ...]:
+        """The names of all domains, sorted."""
+        handles = await ask("asking for the domains", self.handle.listAllDomains)
+        return tuple(sorted(handle.name() for handle in handles))
+
+    async def find(self, name: str) -> Domain | None:
+        """The domain of this name, None when there is none."""
+        libvirt = library()
+        doing = f"looking for domain {name}"
+        try:
+            return Domain(self.handle, await call(doing, self.handle.lookupByName, name))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise explain(error, f"{doing} failed") from error
+
+    async def get(self, name: str) -> Domain:
+        """The domain of this name; raises DomainError, with the names that exist, when there is none."""
+        found = await self.find(name)
+        if found is None:
+            raise not_found(name, self.uri, await self.names())
+        return found
+
+    async def define(self, xml: str) -> Domain:
+        """Define a domain, or what a defined one is from its next start on."""
+        return Domain(self.handle, await ask("defining the domain", self.handle.defineXML, xml))

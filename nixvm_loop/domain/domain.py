@@ -1,0 +1,193 @@
+"""One domain: what it is, its way up and its way down."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from nixvm_loop import domainxml
+from nixvm_loop.domain.binding import CALL_TIMEOUT_S, call, library
+from nixvm_loop.domain.faults import ask, explain
+from nixvm_loop.domain.lifecycle import Lifecycle
+from nixvm_loop.domainxml.mark import MARK_NAMESPACE, MARK_PREFIX, mark_element, mark_text
+from nixvm_loop.errors import DomainError
+from nixvm_loop.model.settings import StopPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from nixvm_loop.domainxml import DomainXml
+
+Result = TypeVar("Result")
+
+# Where KVM is there but not for QEMU's user, libvirt probes QEMU at every start, for seconds.
+_START_TIMEOUT_S: Final = 60.0
+_STATES: Final = {1: "running", 2: "running", 3: "paused", 4: "shutting down", 5: "shut off", 6: "crashed", 7: "asleep"}
+_RUNNING: Final = frozenset({"running", "paused", "shutting down", "asleep"})
+_ANSWERING: Final = frozenset({"running", "shutting down"})
+
+
+class StopResult(StrEnum):
+    """How a domain came to be off."""
+
+    WAS_OFF = "was off"
+    POWERED_OFF = "powered off"
+    FORCED = "was forced off"
+
+
+class Domain:
+    """A domain that libvirt has defined.
+
+    Every method raises DomainError when libvirt refuses or does not answer. One that changes something goes on in
+    libvirt when it is cancelled.
+    """
+
+    def __init__(self, connection: Any, handle: Any) -> None:
+        self._connection = connection
+        self.handle = handle
+        self.name: str = handle.name()
+        self.uuid: str = handle.UUIDString()
+
+    async def _ask(
+        self,
+        doing: str,
+        function: Callable[..., Result],
+        *arguments: object,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> Result:
+        return await ask(f"{doing} domain {self.name}", function, *arguments, domain=self.name, timeout_s=timeout_s)
+
+    async def state(self) -> str:
+        """`running`, `paused`, `shutting down`, `asleep`, `shut off` or `crashed`."""
+        number, _ = await self._ask("asking for the state of", self.handle.state)
+        return _STATES.get(number, "unknown")
+
+    async def instance_id(self) -> int | None:
+        """Libvirt's number for this run of the domain, None when it is off."""
+        number: int = await self._ask("looking at", self.handle.ID)
+        return number if number >= 0 else None
+
+    async def definition_text(self) -> str:
+        """The XML of the next start, secrets included, fit to be defined again."""
+        libvirt = library()
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        text: str = await self._ask("reading the definition of", self.handle.XMLDesc, flags)
+        return text
+
+    async def definition(self) -> DomainXml:
+        """The facts of the next start."""
+        return domainxml.read(await self.definition_text())
+
+    async def running(self) -> DomainXml | None:
+        """The facts of the run that goes on, None when the domain is off."""
+        if await self.state() not in _RUNNING:
+            return None
+        return domainxml.read(await self._ask("reading the running state of", self.handle.XMLDesc, 0))
+
+    async def start_paused(self) -> None:
+        """Start with the processors stopped, so that the console can be attached before the guest says a word."""
+        flags = library().VIR_DOMAIN_START_PAUSED
+        await self._ask("starting", self.handle.createWithFlags, flags, timeout_s=_START_TIMEOUT_S)
+
+    async def resume(self) -> None:
+        """Let the processors run."""
+        await self._ask("resuming", self.handle.resume)
+
+    async def stop(self, policy: StopPolicy, timeout_s: float) -> StopResult:
+        """Stop it: ask it to power off and wait up to `timeout_s`, or force it at once; being off already is fine."""
+        async with self.lifecycle() as events:
+            state = await self.state()
+            if state not in _RUNNING:
+                return StopResult.WAS_OFF
+            if policy is StopPolicy.GRACEFUL and state in _ANSWERING and await self._powered_off(events, timeout_s):
+                return StopResult.POWERED_OFF
+            return await self._forced_off()
+
+    async def _powered_off(self, events: Lifecycle, timeout_s: float) -> bool:
+        flag = library().VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+        if not await self._unless_off("asking for a shutdown of", self.handle.shutdownFlags, flag):
+            return True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await events.stopped()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _forced_off(self) -> StopResult:
+        try:
+            await self._unless_off("stopping", self.handle.destroyFlags, library().VIR_DOMAIN_DESTROY_GRACEFUL)
+        except DomainError:
+            # QEMU did not follow SIGTERM; what remains is SIGKILL.
+            await self._unless_off("stopping", self.handle.destroy)
+        return StopResult.FORCED
+
+    async def _unless_off(self, doing: str, function: Callable[..., object], *arguments: object) -> bool:
+        """Whether the domain was still there to take the call."""
+        doing = f"{doing} domain {self.name}"
+        libvirt = library()
+        try:
+            await call(doing, function, *arguments)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and await self.state() not in _RUNNING:
+                return False
+            raise explain(error, f"{doing} failed", domain=self.name) from error
+        return True
+
+    @asynccontextmanager
+    async def lifecycle(self) -> AsyncIterator[Lifecycle]:
+        """The domain's events from here on, as long as the context is open."""
+        events = Lifecycle(library(), self._connection, self.handle)
+        await self._ask("following", events.subscribe)
+        try:
+            yield events
+        finally:
+            await self._ask("leaving", events.unsubscribe)
+
+    async def undefine(self) -> None:
+        """Make libvirt forget the domain."""
+        libvirt = library()
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        await self._ask("removing", self.handle.undefineFlags, flags)
+
+    async def set_boot_mark(self, text: str) -> None:
+        """Mark this run of the domain (it must be paused or running); the mark goes with it."""
+        libvirt = library()
+        await self._ask(
+            "marking",
+            self.handle.setMetadata,
+            libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+            mark_element(text),
+            MARK_PREFIX,
+            MARK_NAMESPACE,
+            libvirt.VIR_DOMAIN_AFFECT_LIVE,
+        )
+
+    async def boot_mark(self) -> str | None:
+        """The mark of this run; None when it has none, or the domain is off."""
+        libvirt = library()
+        arguments = (libvirt.VIR_DOMAIN_METADATA_ELEMENT, MARK_NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        doing = f"reading the mark of domain {self.name}"
+        try:
+            return mark_text(await call(doing, self.handle.metadata, *arguments))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in {libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_OPERATION_INVALID}:
+                return None
+            raise explain(error, f"{doing} failed") from error
+
+    async def addresses(self) -> tuple[str, ...]:
+        """The guest's addresses as libvirt's DHCP leases (or else the host's ARP table) tell them, IPv4 first."""
+        libvirt = library()
+        for source in (
+            libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
+            libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP,
+        ):
+            found = await self._ask("asking for the addresses of", self.handle.interfaceAddresses, source)
+            texts = {entry["addr"] for card in found.values() for entry in card["addrs"] or ()}
+            addresses = [ipaddress.ip_address(text) for text in texts]
+            if addresses:
+                return tuple(str(one) for one in sorted(addresses, key=lambda one: (one.version, int(one))))
+        return ()

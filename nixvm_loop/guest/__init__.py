@@ -1,0 +1,29 @@
+"""The guest from within: reach its sshd, ask for facts, run commands. The only room that uses asyncssh."""
+
+from __future__ import annotations
+
+from nixvm_loop.guest.access import Access, ssh_argv
+from nixvm_loop.guest.connection import CommandEnd, CommandResult, Connection
+from nixvm_loop.guest.facts import FactsRequest
+from nixvm_loop.guest.hostkeys import HostKeys
+from nixvm_loop.guest.keys import KeyPair, ensure_key
+from nixvm_loop.guest.reach import reach
+
+__all__ = [
+    "Access",
+    "CommandEnd",
+    "CommandResult",
+    "Connection",
+    "FactsRequest",
+    "HostKeys",
+    "KeyPair",
+    "ensure_key",
+    "preload",
+    "reach",
+    "ssh_argv",
+]
+
+
+def preload() -> None:
+    """Import what is slow to import (0.2 s), so that a thread can do it while the guest still boots."""
+    import asyncssh  # noqa: F401, PLC0415

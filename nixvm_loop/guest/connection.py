@@ -1,0 +1,224 @@
+"""A connection to the guest's sshd: commands in, results out; it never hangs and never floods us."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from nixvm_loop.errors import GuestError
+from nixvm_loop.guest.facts import UNITS_COMMAND, Reader, facts_from, is_whole, units_from
+from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import asyncssh
+
+    from nixvm_loop.guest.facts import FactsRequest
+    from nixvm_loop.guest.hostkeys import HostKeys
+    from nixvm_loop.model.facts import GuestFacts
+
+_CHUNK_BYTES: Final = 1 << 16
+_OUTPUT_LIMIT_BYTES: Final = 4 << 20
+_CLOSE_WAIT_S: Final = 1.0
+# A channel that ends because its connection does is told so a moment before the connection is.
+_LOST_WAIT_S: Final = 0.1
+GATHER_TIMEOUT_S: Final = 30.0
+
+
+class CommandEnd(StrEnum):
+    """How a command in the guest ended."""
+
+    EXITED = "exited"
+    KILLED = "killed by a signal"
+    TIMED_OUT = "timed out"
+    FLOODED = "said more than anybody would read"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command did; `exit_status` is None unless it exited by itself."""
+
+    end: CommandEnd
+    exit_status: int | None
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command exited 0."""
+        return self.exit_status == 0
+
+
+class Connection:
+    """One SSH connection to the guest `name`, which showed `host_key` (`TYPE KEY`)."""
+
+    def __init__(self, ssh: asyncssh.SSHClientConnection, *, name: str, host_key: str, host_keys: HostKeys) -> None:
+        self._ssh = ssh
+        self._name = name
+        self._host_key = host_key
+        self._host_keys = host_keys
+        self._reader = Reader.LOGIN_SHELL
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is over; a guest that froze is noticed after some seconds."""
+        return self._ssh.is_closed()
+
+    async def wait_closed(self) -> None:
+        """Return when the connection is over, whoever ended it."""
+        await self._ssh.wait_closed()
+
+    async def gather(self, request: FactsRequest, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts:
+        """Look into the guest once, in one round trip.
+
+        Raises:
+            GuestError: the connection was lost, or the guest's shell did not answer whole or in time.
+            HostKeyError: by now the guest has announced another host key than the one that was shown.
+        """
+        answer = await self._ask(request, timeout_s)
+        if not is_whole(answer.stdout, request) and self._reader is Reader.LOGIN_SHELL:
+            self._reader = Reader.SH
+            answer = await self._ask(request, timeout_s)
+        facts = facts_from(answer.stdout, request, complaints=answer.stderr)
+        # At first sight any key does; the guest's own word may have come since.
+        if self._host_keys.judge(self._host_key) is Judgement.REFUSE:
+            raise wrong_host_key(self._name, self._host_keys.policy)
+        return facts
+
+    async def _ask(self, request: FactsRequest, timeout_s: float) -> CommandResult:
+        result = await self.run(request.command(self._reader), timeout_s, stdin=request.stdin)
+        if result.end is CommandEnd.EXITED:
+            return result
+        raise GuestError(
+            f"the shell of guest {self._name} {_ended(result.end, timeout_s)} while it told about itself",
+            hint="see what the guest is busy with: nixvm-loop console, nixvm-loop ssh",
+            details=tuple(result.stderr.splitlines()[-5:]),
+        )
+
+    async def settled(self, facts: GuestFacts, timeout_s: float) -> GuestFacts:
+        """The facts once systemd is through with the start-up; as they are where there is nothing to wait for.
+
+        After `timeout_s` they still say `starting`. Raises GuestError when the connection is lost.
+        """
+        if not facts.starting:
+            return facts
+        result = await self.run(UNITS_COMMAND, timeout_s)
+        state, failed = units_from(result.stdout)
+        if result.end is not CommandEnd.EXITED or state is None:
+            return facts
+        return replace(facts, system_state=state, failed_units=failed)
+
+    async def run(self, command: str, timeout_s: float, *, stdin: bytes = b"") -> CommandResult:
+        """Run a command line by the user's shell in the guest.
+
+        Past `timeout_s`, or 4 MiB of output, the command is killed as far as the guest's sshd allows.
+
+        Raises:
+            GuestError: the connection was lost.
+        """
+        import asyncssh  # noqa: PLC0415  # slow to import
+
+        output = _Output()
+        deadline = asyncio.timeout(timeout_s)
+        try:
+            async with deadline:
+                return await self._run(command, stdin, output)
+        except TimeoutError as error:
+            if deadline.expired() and not self.closed:
+                return output.result(CommandEnd.TIMED_OUT)
+            raise self._lost() from error
+        except (OSError, asyncssh.Error) as error:
+            raise self._lost(str(error)) from error
+
+    async def _run(self, command: str, stdin: bytes, output: _Output) -> CommandResult:
+        process = await self._ssh.create_process(command, encoding=None)
+        ended = False
+        try:
+            await _converse(process, stdin, output)
+            await process.wait_closed()
+            ended = True
+        except _FloodError:
+            return output.result(CommandEnd.FLOODED)
+        finally:
+            if not ended:
+                with suppress(OSError):
+                    process.kill()
+            process.close()
+        if process.exit_status is not None and process.exit_signal is None:
+            return output.result(CommandEnd.EXITED, process.exit_status)
+        if process.exit_signal is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ssh.wait_closed(), _LOST_WAIT_S)
+            if self.closed:
+                raise self._lost()
+        return output.result(CommandEnd.KILLED)
+
+    async def close(self) -> None:
+        """End the connection; a guest that does not answer any more is not waited for."""
+        self._ssh.close()
+        try:
+            async with asyncio.timeout(_CLOSE_WAIT_S):
+                await self._ssh.wait_closed()
+        except TimeoutError:
+            self._ssh.abort()
+
+    def _lost(self, why: str = "") -> GuestError:
+        reason = f": {why}" if why else ""
+        return GuestError(
+            f"the SSH connection to guest {self._name} was lost{reason}",
+            hint="see whether the guest still runs: nixvm-loop status, nixvm-loop console",
+        )
+
+
+class _FloodError(Exception):
+    """More output than is read."""
+
+
+class _Output:
+    """What a command has said so far."""
+
+    def __init__(self) -> None:
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+
+    def result(self, end: CommandEnd, exit_status: int | None = None) -> CommandResult:
+        """The result with what was said until now; what is not UTF-8 is replaced."""
+        stdout, stderr = (bytes(said).decode("utf-8", "replace") for said in (self.stdout, self.stderr))
+        return CommandResult(end, exit_status, stdout, stderr)
+
+
+async def _converse(process: asyncssh.SSHClientProcess[bytes], stdin: bytes, output: _Output) -> None:
+    tasks = [
+        asyncio.ensure_future(_take(process.stdout, output.stdout)),
+        asyncio.ensure_future(_take(process.stderr, output.stderr)),
+        asyncio.ensure_future(_feed(process.stdin, stdin)),
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _take(reader: Any, said: bytearray) -> None:
+    while chunk := await reader.read(_CHUNK_BYTES):
+        said += chunk
+        if len(said) > _OUTPUT_LIMIT_BYTES:
+            raise _FloodError
+
+
+async def _feed(writer: Any, data: bytes) -> None:
+    # A command that does not read its input to the end is no fault.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        writer.write(data)
+        await writer.drain()
+        writer.write_eof()
+
+
+def _ended(end: CommandEnd, timeout_s: float) -> str:
+    return f"did not answer within {timeout_s:g}s" if end is CommandEnd.TIMED_OUT else end.value

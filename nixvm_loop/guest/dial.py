@@ -1,0 +1,138 @@
+"""Finds the guest's sshd: overlapping attempts, the first banner wins."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixvm_loop.model.values import SshTarget
+
+_BANNER: Final = b"SSH-"
+# QEMU's and passt's forwarding accept before the guest can answer. Such an attempt may come back late or never, so
+# newer ones are made beside it.
+_INTERVAL_S: Final = 0.25
+_ATTEMPT_TIMEOUT_S: Final = 6.0
+# After the guest has said that its sshd is about to listen, a refused attempt is repeated sooner than that.
+_EAGER_INTERVAL_S: Final = 0.05
+_EAGER_S: Final = 2.0
+
+
+async def dial(target: SshTarget, *, news: asyncio.Event, on_attempt: Callable[[str], None]) -> socket.socket:
+    """A connected socket on which an SSH server has said its first word, which is still to be read. No end of itself.
+
+    `news` is set when the guest says that its sshd is about to listen: the next attempt is made at once. `on_attempt`
+    is told of each attempt, with what the last one failed of ("" at first).
+    """
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    pace = _Pace(news)
+    failure = ""
+    try:
+        while True:
+            on_attempt(failure)
+            attempts.add(asyncio.create_task(_attempt(target)))
+            due = pace.start()
+            while pace.left(due, idle=not attempts) > 0:
+                done = await pace.wait(attempts, pace.left(due, idle=not attempts))
+                attempts -= done
+                for attempt in done:
+                    error = attempt.exception()
+                    if error is None:
+                        return attempt.result()
+                    failure = _text(error)
+    finally:
+        pace.close()
+        for attempt in attempts:
+            attempt.cancel()
+        for result in await asyncio.gather(*attempts, return_exceptions=True):
+            if isinstance(result, socket.socket):
+                result.close()
+
+
+class _Pace:
+    """When the next attempt is due."""
+
+    def __init__(self, news: asyncio.Event) -> None:
+        self._heard = asyncio.ensure_future(news.wait())
+        self._eager_until: float | None = None
+
+    def start(self) -> float:
+        """An attempt was made: when it was."""
+        return asyncio.get_running_loop().time()
+
+    def left(self, started: float, *, idle: bool) -> float:
+        """Seconds until the next attempt; `idle` when all have failed."""
+        now = asyncio.get_running_loop().time()
+        if self._heard.done() and self._eager_until is None:
+            self._eager_until = now + _EAGER_S
+            return 0.0
+        eager = idle and self._eager_until is not None and now < self._eager_until
+        return started + (_EAGER_INTERVAL_S if eager else _INTERVAL_S) - now
+
+    async def wait(
+        self, attempts: set[asyncio.Task[socket.socket]], timeout_s: float
+    ) -> set[asyncio.Task[socket.socket]]:
+        """Wait for an attempt to end, or for news; the attempts that ended."""
+        news = set() if self._heard.done() else {self._heard}
+        if attempts or news:
+            await asyncio.wait({*attempts, *news}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(timeout_s)
+        return {attempt for attempt in attempts if attempt.done()}
+
+    def close(self) -> None:
+        """Wait for nothing more."""
+        self._heard.cancel()
+
+
+async def _attempt(target: SshTarget) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_ATTEMPT_TIMEOUT_S):
+        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        error: OSError = ConnectionRefusedError("no address")
+        for family, kind, protocol, _, address in found:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.setblocking(False)
+                await loop.sock_connect(connection, address)
+                await _banner(loop, connection)
+            except OSError as failure:
+                connection.close()
+                error = failure
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+        raise error
+
+
+async def _banner(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    readable = loop.create_future()
+
+    def ready() -> None:
+        # It may fire again before this task runs and disarms it.
+        if not readable.done():
+            readable.set_result(None)
+
+    loop.add_reader(connection, ready)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(connection)
+    said = connection.recv(len(_BANNER), socket.MSG_PEEK)
+    if not said:
+        raise ConnectionResetError("the connection was closed before anything was said")
+    if not _BANNER.startswith(said):
+        raise ConnectionAbortedError("what answers is not an SSH server")
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "the connection was accepted, then silence"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    raise error

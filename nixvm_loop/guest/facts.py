@@ -1,0 +1,208 @@
+"""One look into the guest: the text that its shell gets, and the facts that its answer holds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from importlib import resources
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final
+
+from nixvm_loop import mountinfo
+from nixvm_loop.errors import GuestError
+from nixvm_loop.model.facts import GuestFacts, ProbeResult, Space, WriteProbe
+
+if TYPE_CHECKING:
+    from nixvm_loop.model.settings import StoreSettings
+
+# dropbear takes command lines of up to 9,000 bytes; longer lists of paths come by standard input.
+_COMMAND_LIMIT_BYTES: Final = 8_000
+_PATHS_FROM_INPUT: Final = "set -f\nset -- $(cat)\nset +f"
+# Prints the state, then the failed units; the caller bounds the wait.
+UNITS_COMMAND: Final = (
+    "systemctl is-system-running --wait; systemctl list-units --state=failed --plain --full --no-legend --no-pager"
+)
+_NOT_FOUND: Final = 127
+# Exit statuses of the script's write probe; any other is that of `unshare` itself.
+_PROBE_RESULTS: Final = {
+    0: ProbeResult.WRITTEN,
+    3: ProbeResult.REFUSED,
+    4: ProbeResult.REFUSED,
+    5: ProbeResult.REFUSED,
+}
+
+
+class Reader(Enum):
+    """Which shell reads the script: starting a second one costs time, but a login shell may be an unusual one."""
+
+    LOGIN_SHELL = "login shell"
+    SH = "sh"
+
+
+@dataclass(frozen=True, slots=True)
+class FactsRequest:
+    """What to look for.
+
+    Attributes:
+        paths: Store paths of the host, to be seen through the store's mount point in the guest.
+        nonce: Marks this request's answer, so that nothing else the guest prints is taken for it.
+    """
+
+    store: StoreSettings
+    paths: tuple[str, ...] = ()
+    nonce: str = field(default_factory=lambda: token_hex(8))
+
+    def command(self, reader: Reader) -> str:
+        """The command line for the guest."""
+        text = self._text(f"set -- {self._names}")
+        if self.stdin:
+            text = self._text(_PATHS_FROM_INPUT)
+        return text if reader is Reader.LOGIN_SHELL else f"exec /bin/sh -c {shlex.quote(text)}"
+
+    @property
+    def stdin(self) -> bytes:
+        """What the command reads: the paths, unless the command line has room for them."""
+        if len(self._text(self._names)) <= _COMMAND_LIMIT_BYTES:
+            return b""
+        return "\n".join(self._short_paths).encode()
+
+    @property
+    def _names(self) -> str:
+        return " ".join(shlex.quote(path) for path in self._short_paths)
+
+    @property
+    def _short_paths(self) -> tuple[str, ...]:
+        # They are looked up from within the folder, which is faster as well.
+        folder = self.store.mount_point.rstrip("/")
+        return tuple(path.removeprefix(f"{folder}/") for path in self.paths)
+
+    def _text(self, paths: str) -> str:
+        settings = {
+            "token": f"@{self.nonce}",
+            "nonce": self.nonce,
+            "mount_point": self.store.mount_point.rstrip("/"),
+            "rw_store": self.store.rw_store,
+        }
+        assignments = [f"{name}={shlex.quote(value)}" for name, value in settings.items()]
+        return "\n".join([*assignments, paths, _script()])
+
+
+def is_whole(output: str, request: FactsRequest) -> bool:
+    """Whether the guest's shell came to the end of the script."""
+    return "end" in _sections(output, request)
+
+
+def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> GuestFacts:
+    """The facts in what the guest's shell printed. A section that is empty or unreadable leaves its fact None.
+
+    Raises:
+        GuestError: the answer is not whole; `complaints` (standard error) are among its details.
+    """
+    sections = _sections(output, request)
+    if "end" not in sections:
+        raise GuestError(
+            "the guest's shell broke off while it told about itself",
+            hint="try the same shell by hand: nixvm-loop ssh",
+            details=tuple([*output.splitlines(), *complaints.splitlines()][-5:]),
+        )
+    lines = {name: tuple(line for line in text.splitlines() if line) for name, text in sections.items()}
+    mounts = mountinfo.parse(sections.get("mounts", ""))
+    missing, checked = _missing(lines.get("missing", ()), request)
+    space, space_lacks = _space(lines.get("probes", ()))
+    write, write_lacks = _write_probe(lines.get("probes", ()))
+    state, failed = _units(lines.get("units", ()))
+    return GuestFacts(
+        boot_id=_first(lines, "boot-id"),
+        uptime_s=_uptime(_first(lines, "uptime")),
+        booted_system=_first(lines, "booted"),
+        current_system=_first(lines, "current"),
+        cmdline=_first(lines, "cmdline"),
+        kernel_release=_first(lines, "release"),
+        share=mountinfo.mount_at(mounts, request.store.ro_store),
+        store=mountinfo.mount_at(mounts, request.store.mount_point),
+        rw_store=space,
+        store_write=write,
+        paths_checked=checked,
+        missing_paths=missing,
+        system_state=state,
+        failed_units=failed,
+        lacks=(*space_lacks, *write_lacks),
+    )
+
+
+def units_from(output: str) -> tuple[str | None, tuple[str, ...]]:
+    """The system's state and the failed units, from what `UNITS_COMMAND` printed."""
+    state, *rest = output.splitlines() or [""]
+    return state.strip() or None, _unit_names(rest)
+
+
+@cache
+def _script() -> str:
+    text = resources.files("nixvm_loop.guest").joinpath("facts.sh").read_text(encoding="utf-8")
+    return "".join(line for line in text.splitlines(keepends=True) if line.strip() and not line.startswith("#"))
+
+
+def _sections(output: str, request: FactsRequest) -> dict[str, str]:
+    parts = re.split(rf"^@{re.escape(request.nonce)} (.*)\n", output, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _first(lines: dict[str, tuple[str, ...]], name: str) -> str | None:
+    return next(iter(lines.get(name, ())), None)
+
+
+def _uptime(text: str | None) -> float | None:
+    match = re.match(r"\d+(?:\.\d+)?", text or "")
+    return float(match[0]) if match else None
+
+
+def _space(probes: tuple[str, ...]) -> tuple[Space | None, tuple[str, ...]]:
+    """From block size, blocks, free, free for users, inodes, free inodes; and what the guest lacks for it."""
+    fields = next((line.split()[1:] for line in probes if line.startswith("space ")), [])
+    if fields == ["failed", str(_NOT_FOUND)]:
+        return None, ("stat",)
+    if len(fields) != 6 or not all(value.isdecimal() for value in fields):  # noqa: PLR2004  # as listed above
+        return None, ()
+    block, blocks, free, available, inodes, free_inodes = map(int, fields)
+    used = blocks - free
+    space = Space(
+        used_bytes=used * block,
+        size_bytes=(used + available) * block,
+        used_inodes=inodes - free_inodes,
+        inodes=inodes,
+    )
+    return space, ()
+
+
+def _missing(lines: tuple[str, ...], request: FactsRequest) -> tuple[tuple[str, ...], int | None]:
+    *names, last = lines or ("",)
+    word, _, count = last.partition(" ")
+    if word != "looked-for" or not count.isdecimal():
+        return (), None
+    mount_point = request.store.mount_point.rstrip("/")
+    return tuple(name if name.startswith("/") else f"{mount_point}/{name}" for name in names), int(count)
+
+
+def _write_probe(probes: tuple[str, ...]) -> tuple[WriteProbe | None, tuple[str, ...]]:
+    """From the exit status and what was said, which may go on in further lines; and what the guest lacks for it."""
+    said = " ".join(line for line in probes if not line.startswith("space "))
+    match = re.fullmatch(r"write (\d+) ?(.*)", said)
+    if match is None:
+        return None, ()
+    code, message = int(match[1]), match[2].strip()
+    if code == _NOT_FOUND:
+        return WriteProbe(ProbeResult.NO_MEANS, message), ("unshare or mount",)
+    return WriteProbe(_PROBE_RESULTS.get(code, ProbeResult.NO_MEANS), message), ()
+
+
+def _units(lines: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    if not lines or not lines[0].startswith("state"):
+        return None, ()
+    return lines[0].removeprefix("state").strip() or "unknown", _unit_names(lines[1:])
+
+
+def _unit_names(lines: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    return tuple(fields[0] for line in lines if (fields := line.split()))

@@ -1,0 +1,72 @@
+# Tells what runs in this guest. FactsRequest puts settings in front of it: token, nonce, mount_point, rw_store and, as
+# positional parameters, the store paths to look for. The login shell reads it, so it must suit any shell with POSIX's
+# syntax. Whatever fails leaves its section empty: the reader knows what that means. Starting a process takes 30 ms
+# and more on an emulated processor, so the shell itself does what it can, and what it cannot is done side by side.
+# shellcheck shell=sh disable=SC2154,SC2016
+PATH=$PATH:/run/current-system/sw/bin:/run/wrappers/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+section() {
+printf '\n%s %s\n' "$token" "$1"
+}
+
+first_line() {
+section "$1"
+line=
+{ IFS= read -r line <"$2" || [ -n "$line" ]; } 2>/dev/null && printf '%s\n' "$line"
+}
+
+led_to() {
+section "$1"
+cd -P "$2" 2>/dev/null && pwd -P
+}
+
+look_around() {
+first_line boot-id /proc/sys/kernel/random/boot_id
+first_line uptime /proc/uptime
+first_line cmdline /proc/cmdline
+first_line release /proc/sys/kernel/osrelease
+led_to booted /run/booted-system
+led_to current /run/current-system
+section mounts
+while IFS= read -r line; do printf '%s\n' "$line"; done </proc/self/mountinfo
+section missing
+if cd "$mount_point"; then
+for name; do [ -e "$name" ] || [ -L "$name" ] || printf '%s\n' "$name"; done
+echo "looked-for $#"
+fi
+}
+
+space() {
+stat -f -c 'space %S %b %f %a %c %d' "$rw_store" 2>/dev/null || echo "space failed $?"
+}
+
+# A running NixOS has mounted the store read-only over its overlay; only a copy of the mounts is changed here.
+write_probe() {
+probe=$mount_point/.nixvm-loop-$nonce
+said=$(unshare -m sh -c 'mount -o remount,rw,bind "$1" || exit $(($? == 127 ? 127 : 3))
+{ true >"$2"; } || exit 4
+rm "$2" || exit 5' sh "$mount_point" "$probe" 2>&1)
+printf 'write %s %s\n' $? "$said"
+}
+
+exec 3>&1
+probed=$(
+space &
+write_probe &
+look_around "$@" >&3
+wait
+)
+section probes
+printf '%s\n' "$probed"
+
+section units
+if [ -d /run/systemd/system ]; then
+state=$(systemctl is-system-running 2>/dev/null)
+echo "state $state"
+case $state in
+initializing | starting) ;;
+*) systemctl list-units --state=failed --plain --full --no-legend --no-pager ;;
+esac
+fi
+
+section end

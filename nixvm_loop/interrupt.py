@@ -1,0 +1,56 @@
+"""Signals as a designed path: the first asks, a further one insists; nobody is left with a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from nixvm_loop.errors import InterruptedByUser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def interruptible(work: Coroutine[Any, Any, T], insist: Callable[[], None] = lambda: None) -> T:
+    """Run `work`; the first signal cancels it, each further one calls `insist`.
+
+    Raises:
+        InterruptedByUser: a signal came and the work has ended.
+    """
+    task = asyncio.ensure_future(work)
+    seen: list[str] = []
+
+    def on_signal(name: str) -> None:
+        seen.append(name)
+        if len(seen) == 1:
+            task.cancel()
+        else:
+            insist()
+
+    with_handlers(on_signal)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if seen:
+            raise InterruptedByUser(f"interrupted by {seen[0]}") from None
+        raise
+    finally:
+        without_handlers()
+
+
+def with_handlers(on_signal: Callable[[str], None]) -> None:
+    """Have the running loop call `on_signal` with a signal's name."""
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number.name)
+
+
+def without_handlers() -> None:
+    """Undo `with_handlers`."""
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)

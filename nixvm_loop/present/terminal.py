@@ -1,0 +1,98 @@
+"""What a terminal has to be told and asked while a region lives on it; each change is undone at the end."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import termios
+import threading
+from contextlib import contextmanager, redirect_stderr
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_USUAL_SIZE = (80, 24)
+_LOCAL_FLAGS = 3  # the index that termios gives them
+
+
+def size(stream: TextIO) -> tuple[int, int]:
+    """Columns and lines; the usual ones where the terminal does not say."""
+    try:
+        columns, lines = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return _USUAL_SIZE
+    return columns or _USUAL_SIZE[0], lines or _USUAL_SIZE[1]
+
+
+@contextmanager
+def silent_keys(stream: TextIO) -> Iterator[None]:
+    """Typed keys are not echoed into the region; signals from the keyboard stay as they are."""
+    try:
+        descriptor = stream.fileno()
+        before = termios.tcgetattr(descriptor)
+        in_front = os.tcgetpgrp(descriptor) == os.getpgrp()
+    except (OSError, ValueError, termios.error):
+        yield
+        return
+    # Changing a terminal from the background would stop us.
+    if not in_front:
+        yield
+        return
+    quiet = [*before]
+    quiet[_LOCAL_FLAGS] = before[_LOCAL_FLAGS] & ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+@contextmanager
+def on_resize(call: Callable[[], None]) -> Iterator[None]:
+    """`call` runs, as a signal handler does, whenever the terminal's size changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGWINCH, lambda _number, _frame: call())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+@contextmanager
+def stderr_lines(say: Callable[[str], None]) -> Iterator[None]:
+    """Lines for stderr go to `say` instead, if stderr is a terminal too."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    lines = _Lines(say, sys.stderr)
+    with redirect_stderr(lines):
+        yield
+    lines.finish()
+
+
+class _Lines(io.TextIOBase):
+    def __init__(self, say: Callable[[str], None], original: TextIO) -> None:
+        self._say = say
+        self._original = original
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._say(line)
+        return len(text)
+
+    def fileno(self) -> int:
+        return self._original.fileno()
+
+    def isatty(self) -> bool:
+        return True
+
+    def finish(self) -> None:
+        if self._rest:
+            self._say(self._rest)

@@ -1,0 +1,173 @@
+"""The asyncio shell around the pure loop: saves and signals in, cycles out."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, assert_never
+
+from nixvm_loop import nix
+from nixvm_loop.cycle.gate import Gate
+from nixvm_loop.cycle.run import Order, run_cycle
+from nixvm_loop.events.types import ChangesSeen, LoopStarted, LoopStopped, Notice
+from nixvm_loop.interrupt import with_handlers, without_handlers
+from nixvm_loop.loop import (
+    Begin,
+    Built,
+    CancelBuild,
+    Changed,
+    Effect,
+    Ended,
+    Exit,
+    Input,
+    LoopState,
+    StartCycle,
+    Stop,
+    StopCycle,
+    step,
+)
+from nixvm_loop.model.values import Severity, Verdict
+from nixvm_loop.watch import Watcher
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.model.sources import SourceRoot
+
+_NAMED_PATHS = 3
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs `watch` for one guest until it is stopped."""
+
+    context: Context
+    _inputs: asyncio.Queue[Input] = field(default_factory=asyncio.Queue)
+    _gate: Gate | None = None
+    _cycle: asyncio.Task[Verdict] | None = None
+    _watching: asyncio.Task[None] | None = None
+    _roots: tuple[SourceRoot, ...] = ()
+
+    async def run(self) -> str:
+        """Run cycles until a signal; returns its name.
+
+        Raises:
+            UsageError: the flake's files cannot be watched.
+        """
+        with_handlers(self._on_signal)
+        try:
+            await self._watch_roots()
+            return await self._loop()
+        finally:
+            without_handlers()
+            await self._end(self._watching)
+            await self._end(self._cycle)
+
+    def _on_signal(self, name: str) -> None:
+        if self._stopping and self._gate is not None:
+            self._gate.abort()
+        self._stopping = True
+        self._inputs.put_nowait(Stop(name))
+
+    _stopping: bool = False
+
+    async def _loop(self) -> str:
+        state = LoopState(self.context.settings.watch.on_change)
+        self._inputs.put_nowait(Begin())
+        while True:
+            state, effects = step(state, await self._next_input())
+            for effect in effects:
+                if isinstance(effect, Exit):
+                    self.context.emitter(LoopStopped(effect.reason))
+                    return effect.reason
+                self._carry_out(effect)
+
+    async def _next_input(self) -> Input:
+        taking = asyncio.ensure_future(self._inputs.get())
+        try:
+            # The watcher ends only by failing; that ends the loop as well.
+            waited_for: list[asyncio.Future[Any]] = [taking, *([self._watching] if self._watching else [])]
+            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            if self._watching is not None and self._watching.done():
+                self._watching.result()
+            return await taking
+        finally:
+            taking.cancel()
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case StartCycle(paths):
+                self._gate = Gate(lambda: self._inputs.put_nowait(Built()))
+                self._cycle = asyncio.create_task(self._run_cycle(self._gate, tuple(sorted(paths))))
+            case CancelBuild():
+                if self._gate is not None:
+                    self._gate.supersede()
+            case StopCycle():
+                if self._cycle is not None:
+                    self._cycle.cancel()
+            case Exit():
+                pass
+            case _:
+                assert_never(effect)
+
+    async def _run_cycle(self, gate: Gate, paths: tuple[Path, ...]) -> Verdict:
+        verdict = Verdict.CANCELLED
+        try:
+            order = Order(reason_for(paths), paths)
+            verdict = (await run_cycle(self.context, order, gate)).finished.verdict
+            await self._watch_roots()
+            return verdict
+        finally:
+            self._inputs.put_nowait(Ended(verdict))
+
+    async def _watch_roots(self) -> None:
+        """Watch what the flake sees now; an edit may have given it other inputs."""
+        roots = nix.source_roots(self.context.settings)
+        if roots == self._roots:
+            return
+        settings = self.context.settings
+        watcher = Watcher(
+            roots,
+            settings.watch,
+            clock=self.context.clock,
+            emit=self.context.emitter,
+            on_untracked=self._untracked,
+        )
+        watched = await watcher.start()
+        self.context.emitter(LoopStarted(tuple(str(root) for root in watched.roots), watched.files))
+        previous, self._watching = self._watching, asyncio.create_task(self._follow(watcher))
+        self._roots = roots
+        await self._end(previous)
+
+    async def _follow(self, watcher: Watcher) -> None:
+        try:
+            while True:
+                changes = await watcher.next()
+                self.context.emitter(ChangesSeen(tuple(str(path) for path in changes.paths)))
+                self._inputs.put_nowait(Changed(frozenset(changes.paths)))
+        finally:
+            await watcher.close()
+
+    def _untracked(self, paths: tuple[Path, ...]) -> None:
+        names = " ".join(str(path) for path in paths)
+        self.context.emitter(
+            Notice(Severity.WARNING, f"not tracked by git, so Nix does not see it: {names}", f"git add -N {names}")
+        )
+
+    async def _end(self, task: asyncio.Task[Any] | None) -> None:
+        if task is None:
+            return
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def reason_for(paths: tuple[Path, ...]) -> str:
+    """Why a cycle runs, in words: the changed files by name, the first few of many."""
+    if not paths:
+        return "the first cycle"
+    named = ", ".join(path.name for path in paths[:_NAMED_PATHS])
+    more = len(paths) - _NAMED_PATHS
+    return f"changed: {named}" + (f" and {more} more" if more > 0 else "")

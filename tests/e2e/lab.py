@@ -1,0 +1,153 @@
+"""One user's desk in a world: a flake, a config, and ways to ask the guest, libvirt and the disk for the truth."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from world import World
+
+CYCLE_TIMEOUT_S = 90
+
+
+@dataclass
+class Watch:
+    """A running `nixvm-loop watch -o json`, read while it goes."""
+
+    process: subprocess.Popen[str]
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def wait_for(self, wanted: Callable[[dict[str, Any]], bool], timeout_s: float = CYCLE_TIMEOUT_S) -> dict[str, Any]:
+        """Read on until an event comes that is wanted."""
+        deadline = time.monotonic() + timeout_s
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            event: dict[str, Any] = json.loads(line)
+            self.events.append(event)
+            if wanted(event):
+                return event
+            assert time.monotonic() < deadline, f"not in time; last: {self.events[-5:]}"
+        raise AssertionError(f"watch ended with {self.process.wait()}; last: {self.events[-5:]}")
+
+    def finished(self, verdict: str | None = None) -> dict[str, Any]:
+        """The end of the next cycle (with the verdict, if one is given)."""
+        return self.wait_for(lambda event: event["type"] == "cycle_finished" and verdict in {None, event["verdict"]})
+
+
+@dataclass
+class Lab:
+    """A flake, a config, and a guest that may come of them."""
+
+    world: World
+    folder: Path
+    prefix: tuple[str, ...]
+    state: Path
+    name: str
+    port: int
+
+    @property
+    def flake(self) -> Path:
+        """The checkout that is edited."""
+        return self.folder / "guest"
+
+    def loop(self, *arguments: str, timeout_s: float = CYCLE_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+        """Run nixvm-loop to its end."""
+        return self.run("nixvm-loop", *arguments, timeout_s=timeout_s)
+
+    def run(self, *argv: str, timeout_s: float = CYCLE_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+        """Run a program as the lab's user, in its folder."""
+        return subprocess.run(
+            [*self.prefix, *argv], cwd=self.folder, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    def cycle(self, *arguments: str) -> dict[str, Any]:
+        """`rebuild` with these arguments has to succeed; the event that ended it."""
+        done = self.loop("rebuild", "-o", "json", *arguments)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()][-1]
+
+    @contextmanager
+    def watch(self, *arguments: str) -> Iterator[Watch]:
+        """`watch` while the block runs; it must end by Ctrl-C, with 130."""
+        process = subprocess.Popen(
+            [*self.prefix, "nixvm-loop", "watch", "-o", "json", *arguments],
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            yield Watch(process)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20)
+            assert process.returncode == 130, errors
+        finally:
+            process.kill()
+            process.communicate()
+
+    def configure(self, text: str) -> None:
+        """Replace the config."""
+        self.write(self.folder / "nixvm-loop.toml", text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Change a file of the flake as an editor does: beside it, then renamed."""
+        path = self.flake / name
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {name}"
+        self.write(path, text.replace(old, new))
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file as the lab's user."""
+        script = 'cat >"$1.new" && mv "$1.new" "$1"'
+        subprocess.run([*self.prefix, "sh", "-c", script, "sh", str(path)], input=text, text=True, check=True)
+
+    def guest(self, command: str) -> str:
+        """What the guest itself says, asked by OpenSSH with the guest's key and nothing of nixvm-loop's code."""
+        done = self.run(
+            "ssh", "-F", "none", "-i", str(self.state / "ssh/id_ed25519"), "-p", str(self.port),
+            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+            "-o", "ConnectTimeout=10", "root@127.0.0.1", command,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def boot_id(self) -> str:
+        """Which boot the guest says it is in."""
+        return self.guest("cat /proc/sys/kernel/random/boot_id")
+
+    def booted(self) -> str:
+        """Which system the guest says it booted."""
+        return self.guest("readlink -f /run/booted-system")
+
+    def virsh(self, *arguments: str) -> str:
+        """What libvirt says."""
+        done = self.run("virsh", "-c", "qemu:///system", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def toplevel(self) -> str:
+        """What Nix itself says the system of the flake as it stands is."""
+        attribute = f"{self.flake}#nixosConfigurations.demo.config.system.build.toplevel"
+        done = self.run("nix", "eval", "--raw", f"{attribute}.outPath")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def remove(self) -> None:
+        """Leave nothing in libvirt."""
+        for action in ("destroy", "undefine"):
+            self.run("virsh", "-c", "qemu:///system", action, self.name)
+
+
+def free_port() -> int:
+    """A TCP port that nobody on 127.0.0.1 has just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
