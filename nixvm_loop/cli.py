@@ -60,8 +60,6 @@ def _listen_to_sigint() -> None:
 
 def _tell(error: BaseException, verbosity: Verbosity) -> int:
     told = _to_tell(error)
-    if verbosity is Verbosity.VERBOSE:
-        _print(*_traceback(error))
     if _is_interruption(told):
         _print(f"nixvm-loop: {told.args[0] if told.args else 'interrupted'}")
         return _INTERRUPTED
@@ -71,7 +69,9 @@ def _tell(error: BaseException, verbosity: Verbosity) -> int:
             _print(f"hint: {told.hint}")
         return told.exit_code
     _print(f"nixvm-loop: error: this is a bug in nixvm-loop: {type(told).__name__}: {told}")
-    if verbosity is Verbosity.NORMAL:
+    if verbosity is Verbosity.VERBOSE:
+        _print(*_traceback(error))
+    else:
         _keep_traceback(error)
     return _BUG
 

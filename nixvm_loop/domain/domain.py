@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -181,13 +181,12 @@ class Domain:
     async def addresses(self) -> tuple[str, ...]:
         """The guest's addresses as libvirt's DHCP leases (or else the host's ARP table) tell them, IPv4 first."""
         libvirt = library()
-        for source in (
-            libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
-            libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP,
-        ):
-            found = await self._ask("asking for the addresses of", self.handle.interfaceAddresses, source)
-            texts = {entry["addr"] for card in found.values() for entry in card["addrs"] or ()}
-            addresses = [ipaddress.ip_address(text) for text in texts]
-            if addresses:
-                return tuple(str(one) for one in sorted(addresses, key=lambda one: (one.version, int(one))))
-        return ()
+        doing, ask_for = "asking for the addresses of", self.handle.interfaceAddresses
+        found = await self._ask(doing, ask_for, libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE)
+        if not found:
+            # The ARP table is a bonus that not every libvirt, kernel and kind of domain has.
+            with suppress(DomainError):
+                found = await self._ask(doing, ask_for, libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)
+        texts = {entry["addr"] for card in found.values() for entry in card["addrs"] or ()}
+        addresses = sorted(map(ipaddress.ip_address, texts), key=lambda address: (address.version, int(address)))
+        return tuple(str(address) for address in addresses)

@@ -65,8 +65,8 @@ def _groups(capabilities: Capabilities) -> tuple[int, ...]:
     if capabilities.qemu_uid is not None:
         # A user that only the remote host knows has no further groups here.
         with suppress(KeyError):
-            name = pwd.getpwuid(capabilities.qemu_uid).pw_name
-            return tuple(sorted(os.getgrouplist(name, capabilities.qemu_gid)))
+            user = pwd.getpwuid(capabilities.qemu_uid)
+            return tuple(sorted({capabilities.qemu_gid, *os.getgrouplist(user.pw_name, user.pw_gid)}))
     return (capabilities.qemu_gid,)
 
 

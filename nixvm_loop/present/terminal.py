@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -65,14 +66,23 @@ def on_resize(call: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def stderr_lines(say: Callable[[str], None]) -> Iterator[None]:
-    """Lines for stderr go to `say` instead, if stderr is a terminal too."""
+    """Lines for stderr, the log's included, go to `say` instead, if stderr is a terminal too."""
     if not sys.stderr.isatty():
         yield
         return
     lines = _Lines(say, sys.stderr)
-    with redirect_stderr(lines):
-        yield
-    lines.finish()
+    # A log's handler keeps the stderr that it was made with.
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.StreamHandler)]
+    moved = [handler for handler in handlers if handler.stream is sys.stderr]
+    for handler in moved:
+        handler.setStream(lines)
+    try:
+        with redirect_stderr(lines):
+            yield
+    finally:
+        for handler in moved:
+            handler.setStream(sys.stderr)
+        lines.finish()
 
 
 class _Lines(io.TextIOBase):

@@ -100,7 +100,7 @@ class Ears:
 
     def _retire(self) -> None:
         if self._notifier is not None:
-            self._notifier.stop()
+            self._notifier.retire()
             self._retired = [notifier for notifier in self._retired if notifier.alive]
             self._retired.append(self._notifier)
             self._notifier = None

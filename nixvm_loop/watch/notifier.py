@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _IDLE_STEP_MS: Final = 30
 _BUSY_STEP_MS: Final = 5
 _BUSY_S: Final = 1.0
-_BUSY_WAIT_MS: Final = 250
-_IDLE_WAIT_MS: Final = 5_000
+_IDLE_WAIT_MS: Final = 250
+_LAST_WAIT_MS: Final = 60
 _AT_ONCE_MS: Final = 1
 _JOIN_S: Final = 2.0
 
@@ -49,6 +49,7 @@ class Notifier:
         self._notify = RustNotify(list(directories), False, False, 300, False, True)
         self._loop, self._deliver, self._fail = loop, deliver, fail
         self._stop = threading.Event()
+        self._retired = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
@@ -57,29 +58,34 @@ class Notifier:
         """Whether something may still be delivered."""
         return self._thread.is_alive()
 
-    def stop(self) -> None:
-        """Stop listening, soon."""
-        self._stop.set()
+    def retire(self) -> None:
+        """Stop listening once what has happened until now is delivered."""
+        self._retired.set()
 
     def join(self) -> None:
-        """Wait until nothing is delivered any more, which takes two steps. Blocks."""
+        """Stop listening at once and wait until nothing is delivered any more. Blocks for a step or two."""
         self._stop.set()
         self._thread.join(_JOIN_S)
 
     def _run(self) -> None:
         busy_until = 0.0
         try:
-            while not self._stop.is_set():
+            while not (self._stop.is_set() or self._retired.is_set()):
                 busy = time.monotonic() < busy_until
-                step_ms, wait_ms = (_BUSY_STEP_MS, _BUSY_WAIT_MS) if busy else (_IDLE_STEP_MS, _IDLE_WAIT_MS)
-                heard = self._notify.watch(_AT_ONCE_MS, step_ms, wait_ms, self._stop)
-                if isinstance(heard, set):
+                if self._listen(_BUSY_STEP_MS if busy else _IDLE_STEP_MS, _IDLE_WAIT_MS):
                     busy_until = time.monotonic() + _BUSY_S
-                    self._call(self._deliver, heard, step_ms / 1000)
+            self._listen(_BUSY_STEP_MS, _LAST_WAIT_MS)
         except WatchfilesRustInternalError as error:
             self._call(self._fail, str(error))
         finally:
             self._notify.close()
+
+    def _listen(self, step_ms: int, wait_ms: int) -> bool:
+        heard = self._notify.watch(_AT_ONCE_MS, step_ms, wait_ms, self._stop)
+        if not isinstance(heard, set):
+            return False
+        self._call(self._deliver, heard, step_ms / 1000)
+        return True
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         try:

@@ -23,7 +23,7 @@ _NUMBERS = itertools.count(1)
 
 CONFIG = """
 [guests.{name}]
-flake = "guest"
+flake = "./guest"
 attribute = "nixosConfigurations.demo"
 state_dir = "{state_dir}"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pty
 import re
@@ -229,11 +230,15 @@ def test_no_color(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stray_lines_go_above(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a library prints to stderr on the same terminal becomes a line above the region, made harmless."""
     monkeypatch.setattr(sys, "stderr", terminal.stream)
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     with live(terminal) as presenter:
         presenter.handle(Stamped(1, START, "demo", None, ev.LoopStarted(("/r",), 3)))
         sys.stderr.write("a \x1b[2Jwarning\n")
+        logging.getLogger("test").warning("logged")
     terminal.read()
-    assert terminal.screen.shown() == "a warning"
+    assert terminal.screen.shown() == "a warning\nlogged"
+    assert handler.stream is terminal.stream
 
 
 def test_a_terminal_without_cursor_gets_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

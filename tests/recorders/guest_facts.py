@@ -21,9 +21,7 @@ _ANSWERS = Path(__file__).parent.parent / "guest" / "answers"
 async def _record(name: str, port: int, key: Path, paths: tuple[str, ...]) -> None:
     access = Access(name, SshTarget("127.0.0.1", port), "root", key, HostKeyPolicy.OFF)
     host_keys = HostKeys(key.parent, name, HostKeyPolicy.OFF)
-    connection = await reach(
-        access, host_keys=host_keys, emit=lambda _: None, clock=SystemClock(), timeout_s=60.0
-    )
+    connection = await reach(access, host_keys=host_keys, emit=lambda _: None, clock=SystemClock(), timeout_s=60.0)
     request = FactsRequest(StoreSettings(), paths, nonce="recorded")
     result = await connection.run(request.command(Reader.LOGIN_SHELL), 30.0, stdin=request.stdin)
     await connection.close()

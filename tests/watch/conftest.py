@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 15.0
 
 
-def git(root: Path, *arguments: str) -> str:
+def git(root: Path, *arguments: str, stdin: str = "") -> str:
     """Run git as nobody in particular."""
     env = os.environ | {
         "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -34,7 +34,7 @@ def git(root: Path, *arguments: str) -> str:
         **{f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }
     argv = ("git", "-c", "protocol.file.allow=always", "-C", str(root), *arguments)
-    return subprocess.run(argv, check=True, env=env, capture_output=True, text=True).stdout
+    return subprocess.run(argv, check=True, env=env, capture_output=True, text=True, input=stdin).stdout
 
 
 def write(root: Path, *paths: str, text: str = "{ }\n") -> None:
