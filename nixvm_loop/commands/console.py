@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 from nixvm_loop import console
 from nixvm_loop.errors import GuestError
+from nixvm_loop.interrupt import interruptible
 
 if TYPE_CHECKING:
     from nixvm_loop.commands.call import Call
@@ -27,6 +29,11 @@ async def _attach(call: Call, sink: Sink) -> None:
         if await domain.running() is None:
             name = call.settings.domain
             raise GuestError(f"domain {name} is not running", hint="nixvm-loop rebuild starts it")
-        await console.attach(domain)
+        if sys.stdin.isatty():
+            sys.stderr.write(f"nixvm-loop: the console of domain {domain.name}; Ctrl-] leaves it\r\n")
+            sys.stderr.flush()
+        ended = await interruptible(console.interact(domain))
+        if ended is console.Ended.BY_GUEST:
+            sys.stderr.write("\nnixvm-loop: the console ended: the domain stopped, or somebody else took it\n")
     finally:
         await context.link.close()

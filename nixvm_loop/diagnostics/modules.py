@@ -13,15 +13,15 @@ _OPTION: Final = re.compile(r"(?:[Oo]ption|[Ff]or option) `([^']+)'")
 _FILE: Final = re.compile(r"\b[Ii]n `([^']+?)(?:, via option [^']+)?'")
 _FAILED_ASSERTIONS: Final = "Failed assertions:"
 _SUGGESTION: Final = re.compile(r"^Did you mean .+$", re.MULTILINE)
-_NAME: Final = r"""(?:[A-Za-z_][\w'-]*|"[^"\n]*")"""
+_NAME: Final = r"""(?:[A-Za-z_][\w'-]*+|"(?:\\.|[^"\\])*+")"""
+# Possessive throughout: a file may hold a very long word.
 _TOKEN: Final = re.compile(
-    rf"""\#[^\n]* | /\*.*?\*/
-    | (?P<path>(?:{_NAME}\s*\.\s*)*(?P<last>{_NAME}))(?=\s*=(?!=))
-    | "(?:\\.|[^"\\])*" | ''.*?''(?!['$\\])
+    rf"""\#[^\n]*+ | /\*.*?\*/
+    | (?P<path>(?:{_NAME}\s*+\.\s*+)*+(?P<last>{_NAME}))(?P<defined>\s*+=(?!=))?
+    | ''.*?''(?!['$\\])
     | (?P<brace>[{{}}]) | (?P<end>;)""",
     re.DOTALL | re.VERBOSE,
 )
-_END_COUNTS: Final = 100
 
 
 def option_of(text: str) -> str | None:
@@ -58,7 +58,7 @@ def position_of(option: str, text: str) -> tuple[int, int]:
     wanted = _parts(option)
     best, at = 0, None
     for path, offset in _definitions(text):
-        weight = _common(path, wanted)
+        weight = _fit(path, wanted)
         if weight > best:
             best, at = weight, offset
     if at is None:
@@ -71,7 +71,7 @@ def _definitions(text: str) -> Iterator[tuple[list[str], int]]:
     stack: list[list[str]] = []
     pending: list[str] = []
     for token in _TOKEN.finditer(text):
-        if token["path"]:
+        if token["defined"]:
             pending = _parts(token["path"])
             outer = [part for parts in stack for part in parts]
             yield outer + pending, token.start("last")
@@ -84,15 +84,16 @@ def _definitions(text: str) -> Iterator[tuple[list[str], int]]:
             pending = []
 
 
-def _common(path: list[str], wanted: list[str]) -> int:
-    """How well a defined path fits: by its end, or else, and less, by being the beginning of what is wanted."""
-    pairs = zip(reversed(path), reversed(wanted), strict=False)
-    same_end = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-    if same_end:
-        return same_end * _END_COUNTS
-    inner = path[1:] if path[:1] == ["config"] else path
-    return len(inner) if inner == wanted[: len(inner)] else 0
+def _fit(path: list[str], wanted: list[str]) -> int:
+    """How well a defined path fits: parts in common, those at the beginning counting double."""
+    # What is around it (`config`, or a whole flake) is not part of the option's name.
+    inner = path[path.index(wanted[0]) :] if wanted[0] in path else path
+    return 2 * _same(inner, wanted) + _same(inner[::-1], wanted[::-1])
+
+
+def _same(left: list[str], right: list[str]) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
 def _parts(option: str) -> list[str]:
-    return [part.strip().strip('"') for part in re.findall(r'"[^"]*"|[^.]+', option)]
+    return [part.strip().strip('"') for part in re.findall(r'"[^"]*"|[^.]+', option)] or [option]

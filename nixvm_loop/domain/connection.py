@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.domain.binding import call, library
 from nixvm_loop.domain.domain import Domain
 from nixvm_loop.domain.faults import ask, explain, not_found
 from nixvm_loop.domain.host import probe
+from nixvm_loop.domain.lifecycle import EventHub
 
 if TYPE_CHECKING:
     from nixvm_loop.domainxml import HostFacts
@@ -24,6 +26,7 @@ class Connection:
     def __init__(self, uri: str, handle: Any) -> None:
         self.uri = uri
         self.handle = handle
+        self._events = EventHub(handle)
         self._host: HostFacts | None = None
 
     @classmethod
@@ -43,7 +46,14 @@ class Connection:
 
     async def close(self) -> None:
         """End the connection."""
-        await ask(f"leaving libvirt at {self.uri}", self.handle.close)
+        await ask(f"leaving libvirt at {self.uri}", self._close)
+
+    def _close(self) -> None:
+        # A connection that broke has nothing left to say goodbye to.
+        with suppress(library().libvirtError):
+            self._events.close()
+        with suppress(library().libvirtError):
+            self.handle.close()
 
     async def alive(self) -> bool:
         """Whether the connection still holds."""
@@ -70,7 +80,7 @@ class Connection:
         libvirt = library()
         doing = f"looking for domain {name}"
         try:
-            return Domain(self.handle, await call(doing, self.handle.lookupByName, name))
+            return Domain(await call(doing, self.handle.lookupByName, name), self._events)
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 return None
@@ -85,4 +95,4 @@ class Connection:
 
     async def define(self, xml: str) -> Domain:
         """Define a domain, or what a defined one is from its next start on."""
-        return Domain(self.handle, await ask("defining the domain", self.handle.defineXML, xml))
+        return Domain(await ask("defining the domain", self.handle.defineXML, xml), self._events)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nixvm_loop import domainxml
 from nixvm_loop.domain.binding import CALL_TIMEOUT_S, call, library
 from nixvm_loop.domain.faults import ask, explain
-from nixvm_loop.domain.lifecycle import Lifecycle
 from nixvm_loop.domainxml.mark import MARK_NAMESPACE, MARK_PREFIX, mark_element, mark_text
 from nixvm_loop.errors import DomainError
 from nixvm_loop.model.settings import StopPolicy
@@ -19,12 +18,14 @@ from nixvm_loop.model.settings import StopPolicy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from nixvm_loop.domain.lifecycle import EventHub, Lifecycle
     from nixvm_loop.domainxml import DomainXml
 
 Result = TypeVar("Result")
 
 # Where KVM is there but not for QEMU's user, libvirt probes QEMU at every start, for seconds.
 _START_TIMEOUT_S: Final = 60.0
+_BUTTON_AGAIN_S: Final = 2.0
 _STATES: Final = {1: "running", 2: "running", 3: "paused", 4: "shutting down", 5: "shut off", 6: "crashed", 7: "asleep"}
 _RUNNING: Final = frozenset({"running", "paused", "shutting down", "asleep"})
 _ANSWERING: Final = frozenset({"running", "shutting down"})
@@ -45,8 +46,8 @@ class Domain:
     libvirt when it is cancelled.
     """
 
-    def __init__(self, connection: Any, handle: Any) -> None:
-        self._connection = connection
+    def __init__(self, handle: Any, events: EventHub) -> None:
+        self._events = events
         self.handle = handle
         self.name: str = handle.name()
         self.uuid: str = handle.UUIDString()
@@ -108,13 +109,18 @@ class Domain:
 
     async def _powered_off(self, events: Lifecycle, timeout_s: float) -> bool:
         flag = library().VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
-        if not await self._unless_off("asking for a shutdown of", self.handle.shutdownFlags, flag):
-            return True
+        stopped = asyncio.ensure_future(events.stopped())
         try:
             async with asyncio.timeout(timeout_s):
-                await events.stopped()
+                # A guest that is still booting does not hear the button: it is pressed again.
+                while not stopped.done():
+                    if not await self._unless_off("asking for a shutdown of", self.handle.shutdownFlags, flag):
+                        return True
+                    await asyncio.wait({stopped}, timeout=_BUTTON_AGAIN_S)
         except TimeoutError:
             return False
+        finally:
+            stopped.cancel()
         return True
 
     async def _forced_off(self) -> StopResult:
@@ -140,12 +146,9 @@ class Domain:
     @asynccontextmanager
     async def lifecycle(self) -> AsyncIterator[Lifecycle]:
         """The domain's events from here on, as long as the context is open."""
-        events = Lifecycle(library(), self._connection, self.handle)
-        await self._ask("following", events.subscribe)
-        try:
+        await self._ask("following", self._events.open)
+        with self._events.listen(self.uuid) as events:
             yield events
-        finally:
-            await self._ask("leaving", events.unsubscribe)
 
     async def undefine(self) -> None:
         """Make libvirt forget the domain."""

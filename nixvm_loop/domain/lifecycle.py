@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from nixvm_loop.domain.binding import post
+from nixvm_loop.domain.binding import library, post
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 # The numbers are libvirt's interface (virDomainEventType and its details).
 _STARTED, _SUSPENDED, _RESUMED, _STOPPED, _SHUTDOWN, _CRASHED = 2, 3, 4, 5, 6, 8
@@ -70,36 +72,14 @@ REBOOTED: Final = LifecycleEvent(LifecycleKind.REBOOTED, "rebooted")
 
 
 class Lifecycle:
-    """The events of one domain from `subscribe` until `unsubscribe`; iterating over it never ends by itself."""
+    """The events of one domain for one listener; iterating over it never ends by itself."""
 
-    def __init__(self, libvirt: Any, connection: Any, domain: Any) -> None:
-        self._libvirt = libvirt
-        self._connection = connection
-        self._domain = domain
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[LifecycleEvent] = asyncio.Queue()
-        self._callbacks: list[int] = []
 
-    def subscribe(self) -> None:
-        """Begin to listen. Blocking; raises libvirtError."""
-        register = self._connection.domainEventRegisterAny
-        on_lifecycle, on_reboot = self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._libvirt.VIR_DOMAIN_EVENT_ID_REBOOT
-        self._callbacks.append(register(self._domain, on_lifecycle, self._on_lifecycle, None))
-        self._callbacks.append(register(self._domain, on_reboot, self._on_reboot, None))
-
-    def unsubscribe(self) -> None:
-        """Listen no longer. Blocking; raises libvirtError."""
-        while self._callbacks:
-            self._connection.domainEventDeregisterAny(self._callbacks.pop())
-
-    def _on_lifecycle(self, _connection: Any, _domain: Any, event: int, detail: int, _opaque: Any) -> None:
-        self._put(lifecycle_event(event, detail))
-
-    def _on_reboot(self, _connection: Any, _domain: Any, _opaque: Any) -> None:
-        self._put(REBOOTED)
-
-    def _put(self, event: LifecycleEvent) -> None:
-        # In libvirt's thread.
+    def put(self, event: LifecycleEvent) -> None:
+        """Add an event, from any thread."""
         post(self._loop, self._queue.put_nowait, event)
 
     async def next(self) -> LifecycleEvent:
@@ -115,3 +95,51 @@ class Lifecycle:
         while (event := await self.next()).kind not in {LifecycleKind.STOPPED, LifecycleKind.PANICKED}:
             pass
         return event
+
+
+class EventHub:
+    """Hands the events of a connection to those who listen: libvirt takes one callback for a kind of event only."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._callbacks: list[int] = []
+        self._listeners: dict[str, tuple[Lifecycle, ...]] = {}
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Begin to hear from libvirt. Blocking; raises libvirtError."""
+        libvirt = library()
+        with self._lock:
+            if not self._callbacks:
+                register = self._connection.domainEventRegisterAny
+                self._callbacks += [
+                    register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None),
+                    register(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None),
+                ]
+
+    def close(self) -> None:
+        """Hear no more. Blocking; raises libvirtError."""
+        with self._lock:
+            while self._callbacks:
+                self._connection.domainEventDeregisterAny(self._callbacks.pop())
+
+    @contextmanager
+    def listen(self, uuid: str) -> Iterator[Lifecycle]:
+        """The events of a domain as long as the context is open."""
+        listener = Lifecycle()
+        self._listeners[uuid] = (*self._listeners.get(uuid, ()), listener)
+        try:
+            yield listener
+        finally:
+            self._listeners[uuid] = tuple(one for one in self._listeners[uuid] if one is not listener)
+
+    def _tell(self, domain: Any, event: LifecycleEvent) -> None:
+        # In libvirt's thread; the tuples are replaced as wholes, by the event loop's thread alone.
+        for listener in self._listeners.get(domain.UUIDString(), ()):
+            listener.put(event)
+
+    def _on_lifecycle(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
+        self._tell(domain, lifecycle_event(event, detail))
+
+    def _on_reboot(self, _connection: Any, domain: Any, _opaque: Any) -> None:
+        self._tell(domain, REBOOTED)

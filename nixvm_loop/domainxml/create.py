@@ -42,7 +42,7 @@ def create(
     store_dir: str = "/nix/store",
     uuid: str | None = None,
 ) -> str:
-    """The XML to define; `ssh_public_key` (one line, `TYPE KEY …`) may log in as root; a `uuid` of None is libvirt's choice.
+    """The XML to define; root may log in with `ssh_public_key` (a line `TYPE KEY`), libvirt chooses a `uuid` of None.
 
     Raises:
         DomainError: the host cannot run such a machine, or a text holds characters that XML cannot carry.

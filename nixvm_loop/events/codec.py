@@ -40,8 +40,8 @@ def decode(line: str) -> Stamped:
         event: Event = _adapter(value["type"]).validate_python({_attribute(key): item for key, item in value.items()})
         time = datetime.fromisoformat(value["time"])
         return Stamped(seq=value["seq"], time=time, guest=value["guest"], cycle=value["cycle"], event=event)
-    except KeyError as error:
-        raise ValueError(f"the event's {error.args[0]} is missing or unknown") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an event that is known here: {error}") from error
 
 
 def _fields(event: Event) -> dict[str, Any]:

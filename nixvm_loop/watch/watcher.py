@@ -78,6 +78,7 @@ class Watcher:
         self._heard = asyncio.Event()
         self._heard_last_s = 0.0
         self._scan_due_s = 0.0
+        self._unrest_since_s: float | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,12 +110,15 @@ class Watcher:
         Cancelling loses nothing: the changes are part of what the following call returns.
         """
         while True:
-            if paths := self._forest.take():
+            if not self._is_unrest() and (paths := self._forest.take()):
+                self._unrest_since_s = None
                 return ChangeSet(tuple(map(Path, sorted(paths))))
             if self._strangers and not self._hints:
                 await self._ears.cover(await self._strangers.find_directories() | self._forest.directories())
                 await self._strangers.report()
-            await self._wait()
+            if not self._is_unrest():
+                self._unrest_since_s = None
+                await self._wait()
             await self._settle()
             await self._look()
 
@@ -162,11 +166,20 @@ class Watcher:
         except TimeoutError:
             return
 
+    def _work(self) -> Work:
+        return self._forest.work(self._clock.now().timestamp())
+
+    def _is_unrest(self) -> bool:
+        # What began while we looked belongs to the same change set, unless it takes for ever.
+        since_s, now_s = self._unrest_since_s, self._clock.monotonic()
+        return since_s is not None and now_s - since_s < LIMIT_S and (bool(self._hints) or self._work() is Work.LOCKED)
+
     async def _settle(self) -> None:
-        started_s = self._clock.monotonic()
+        if self._unrest_since_s is None:
+            self._unrest_since_s = self._clock.monotonic()
         resting = Work.NONE
-        while (now_s := self._clock.monotonic()) - started_s < LIMIT_S:
-            work = self._forest.work(self._clock.now().timestamp())
+        while (now_s := self._clock.monotonic()) - self._unrest_since_s < LIMIT_S:
+            work = self._work()
             if work is Work.LOCKED:
                 self._heard_last_s, resting = now_s, Work.RELEASED
             elif work is Work.NONE:

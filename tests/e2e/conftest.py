@@ -4,17 +4,14 @@ import itertools
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from lab import Lab, free_port
-from world import World, here
+from tests.e2e.lab import Lab, free_port
+from tests.e2e.world import World, here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

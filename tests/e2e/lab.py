@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from world import World
+    from tests.e2e.world import World
 
 CYCLE_TIMEOUT_S = 90
 
@@ -74,7 +74,8 @@ class Lab:
         """`rebuild` with these arguments has to succeed; the event that ended it."""
         done = self.loop("rebuild", "-o", "json", *arguments)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()][-1]
+        ended: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return ended
 
     @contextmanager
     def watch(self, *arguments: str) -> Iterator[Watch]:

@@ -168,6 +168,8 @@ def test_lone_surrogates_become_valid_text() -> None:
         '{"schema":2}',
         '{"schema":1}',
         '{"schema":1,"type":"unknown"}',
+        '{"schema":1,"type":[]}',
+        '{"schema":1,"type":"console","line":"x","seq":1,"time":7,"guest":null,"cycle":null}',
         '{"schema":1,"type":"console"}',
         '{"schema":1,"type":"console","line":7}',
         '{"schema":1,"type":"console","line":"x"}',

@@ -32,6 +32,6 @@ async def _record(name: str, port: int, key: Path, paths: tuple[str, ...]) -> No
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:  # noqa: PLR2004  # as the usage says
+    if len(sys.argv) < 4:  # as the usage says
         sys.exit(str(__doc__))
     asyncio.run(_record(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), tuple(sys.argv[4:])))

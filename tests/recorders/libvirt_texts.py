@@ -1,0 +1,40 @@
+"""Records what libvirt says of its host and of definitions, for the tests of domainxml.
+
+    scripts/world run -- .venv/bin/python tests/recorders/libvirt_texts.py [FOLDER]
+
+The texts land in FOLDER (tests/fixtures/libvirt) under the names of libvirt's calls and its version: the host's
+capabilities without its UUID, and the definition of tests/fixtures/libvirt/user.xml as libvirt prints it once defined.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import libvirt
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "libvirt"
+UUID = "00000000-0000-0000-0000-000000000000"
+
+
+def main() -> None:
+    """Ask and write."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FIXTURES
+    connection = libvirt.open("qemu:///system")
+    number = connection.getLibVersion()
+    version = f"{number // 1_000_000}.{number // 1000 % 1000}"
+    capabilities = re.sub(r"(?<=<uuid>)[^<]*", UUID, connection.getCapabilities(), count=1)
+    (folder / f"capabilities-{version}.xml").write_text(capabilities)
+    (folder / f"domcapabilities-{version}.xml").write_text(connection.getDomainCapabilities(None, None, "q35", "qemu"))
+    domain = connection.defineXML((FIXTURES / "user.xml").read_text())
+    try:
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        (folder / f"user-{version}.xml").write_text(domain.XMLDesc(flags))
+    finally:
+        domain.undefine()
+    print(f"recorded libvirt {version} in {folder}")
+
+
+if __name__ == "__main__":
+    main()
