@@ -13,13 +13,10 @@ _OPTION: Final = re.compile(r"(?:[Oo]ption|[Ff]or option) `([^']+)'")
 _FILE: Final = re.compile(r"\b[Ii]n `([^']+?)(?:, via option [^']+)?'")
 _FAILED_ASSERTIONS: Final = "Failed assertions:"
 _SUGGESTION: Final = re.compile(r"^Did you mean .+$", re.MULTILINE)
-_NAME: Final = r"""(?:[A-Za-z_][\w'-]*+|"(?:\\.|[^"\\])*+")"""
-# Possessive throughout: a file may hold a very long word.
 _TOKEN: Final = re.compile(
-    rf"""\#[^\n]*+ | /\*.*?\*/
-    | (?P<path>(?:{_NAME}\s*+\.\s*+)*+(?P<last>{_NAME}))(?P<defined>\s*+=(?!=))?
-    | ''.*?''(?!['$\\])
-    | (?P<brace>[{{}}]) | (?P<end>;)""",
+    r"""\#[^\n]* | /\*.*?\*/ | ''.*?''(?!['$\\])
+    | (?P<name>[A-Za-z_][\w'-]* | "(?:\\.|[^"\\])*")
+    | (?P<comparison>[=!<>]=) | (?P<mark>[.;{}=]) | (?P<other>\S)""",
     re.DOTALL | re.VERBOSE,
 )
 
@@ -69,19 +66,27 @@ def position_of(option: str, text: str) -> tuple[int, int]:
 def _definitions(text: str) -> Iterator[tuple[list[str], int]]:
     """Every attribute that is defined, with its path through the braces around it and where its last name stands."""
     stack: list[list[str]] = []
-    pending: list[str] = []
+    path: list[str] = []
+    defined: list[str] = []
+    last, before = 0, ""
     for token in _TOKEN.finditer(text):
-        if token["defined"]:
-            pending = _parts(token["path"])
-            outer = [part for parts in stack for part in parts]
-            yield outer + pending, token.start("last")
-        elif token["brace"] == "{":
-            stack.append(pending)
-            pending = []
-        elif token["brace"] == "}":
+        mark = token["mark"]
+        if token["name"]:
+            if before != ".":
+                path = []
+            path.append(token["name"].strip('"'))
+            last = token.start()
+        elif mark == "=":
+            defined = path
+            yield [part for parts in stack for part in parts] + path, last
+        elif mark == "{":
+            stack.append(defined)
+            defined = []
+        elif mark == "}":
             del stack[-1:]
-        elif token["end"]:
-            pending = []
+        elif mark == ";":
+            defined = []
+        before = mark or ""
 
 
 def _fit(path: list[str], wanted: list[str]) -> int:

@@ -108,13 +108,12 @@ class Domain:
             return await self._forced_off()
 
     async def _powered_off(self, events: Lifecycle, timeout_s: float) -> bool:
-        flag = library().VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
         stopped = asyncio.ensure_future(events.stopped())
         try:
             async with asyncio.timeout(timeout_s):
                 # A guest that is still booting does not hear the button: it is pressed again.
                 while not stopped.done():
-                    if not await self._unless_off("asking for a shutdown of", self.handle.shutdownFlags, flag):
+                    if not await self._unless_off("asking for a shutdown of", self.handle.shutdown):
                         return True
                     await asyncio.wait({stopped}, timeout=_BUTTON_AGAIN_S)
         except TimeoutError:

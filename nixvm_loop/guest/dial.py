@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -134,5 +135,5 @@ def _text(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "the connection was accepted, then silence"
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
     raise error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,9 @@ class SshdFactory:
 
         async def handle(process: asyncssh.SSHServerProcess[bytes]) -> None:
             commands.append(process.command or "")
-            await handler(process)
+            # A client may have gone before its command's end.
+            with suppress(OSError):
+                await handler(process)
 
         listener = await asyncssh.listen(
             "127.0.0.1",

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nixvm_loop.domain.access import can_open, can_traverse
+from nixvm_loop.domain.host import cpu_virtualizes, is_local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixvm_loop.domain.access import Stat
+
+QEMU, KVM, ME = 64055, 107, 1000
+
+
+def tree(**folders: tuple[int, int, int]) -> Callable[[Path], Stat]:
+    known = {"/": (0o755, 0, 0), **{f"/{name.replace('__', '/')}": value for name, value in folders.items()}}
+
+    def look(path: Path) -> Stat:
+        if str(path) not in known:
+            raise FileNotFoundError(path)
+        mode, uid, gid = known[str(path)]
+        return SimpleNamespace(st_mode=stat.S_IFDIR | mode, st_uid=uid, st_gid=gid)
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("home", "enters"),
+    [
+        ((0o755, ME, ME), True),
+        ((0o711, ME, ME), True),
+        ((0o700, ME, ME), False),
+        ((0o750, ME, KVM), True),
+        ((0o701, ME, KVM), False),
+        ((0o077, QEMU, ME), False),
+        ((0o700, QEMU, ME), True),
+    ],
+)
+def test_the_first_class_that_applies_decides(home: tuple[int, int, int], *, enters: bool) -> None:
+    """Owner, then group, then others: a closed home closes everything below it."""
+    look = tree(home=(0o755, 0, 0), home__me=home, home__me__state=(0o755, ME, ME))
+    assert can_traverse(Path("/home/me/state"), QEMU, (64055, KVM), look) is enters
+
+
+def test_root_enters_everything_and_nobody_enters_nothing() -> None:
+    """Root needs no permission; a folder that cannot be looked at counts as closed."""
+    look = tree(home=(0o700, ME, ME))
+    assert can_traverse(Path("/home"), 0, (), look)
+    assert not can_traverse(Path("/missing"), QEMU, (), look)
+
+
+def test_agrees_with_the_kernel(tmp_path: Path) -> None:
+    """What it says of real folders is what access(2) says to that user."""
+    open_folder, closed = tmp_path / "open", tmp_path / "closed"
+    open_folder.mkdir(0o755)
+    closed.mkdir(0o600)
+    uid, gids = os.getuid(), (os.getgid(), *os.getgroups())
+    if uid != 0:
+        assert can_traverse(open_folder, uid, gids)
+        assert not can_traverse(closed, uid, gids)
+    assert can_traverse(Path("/usr/bin"), 65534, (65534,))
+    # pytest's folders are for their owner only.
+    assert not can_traverse(open_folder, 65534, (65534,))
+
+
+def test_devices() -> None:
+    """Only a character device that the user may read and write will do."""
+    assert can_open(Path("/dev/null"), QEMU, ())
+    assert not can_open(Path("/etc/passwd"), 0, ())
+    assert not can_open(Path("/dev/nonexistent"), 0, ())
+
+
+@pytest.mark.parametrize(
+    ("uri", "local"),
+    [
+        ("qemu:///system", True),
+        ("qemu:///session", True),
+        ("qemu+unix:///system?socket=/run/x", True),
+        ("qemu+ssh://me@host/system", False),
+        ("qemu+ssh:///system", False),
+        ("qemu://host/system", False),
+        ("test:///default", True),
+    ],
+)
+def test_local_uris(uri: str, *, local: bool) -> None:
+    """A URI with a network transport or a host leads to another machine."""
+    assert is_local(uri) is local
+
+
+def test_processors() -> None:
+    """The flag counts as a word, not as a part of one."""
+    assert cpu_virtualizes("flags\t\t: fpu vmx sse\n")
+    assert cpu_virtualizes("flags : fpu\nflags : svm\n")
+    assert not cpu_virtualizes("flags : fpu svm_lock vmxnet\n")
