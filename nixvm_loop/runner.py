@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from nixvm_loop import nix
 from nixvm_loop.cycle.gate import Gate
 from nixvm_loop.cycle.run import Order, run_cycle
+from nixvm_loop.errors import GenerationError, UsageError
 from nixvm_loop.events.types import ChangesSeen, LoopStarted, LoopStopped, Notice
 from nixvm_loop.interrupt import with_handlers, without_handlers
 from nixvm_loop.loop import (
@@ -46,9 +47,10 @@ class Runner:
     context: Context
     _inputs: asyncio.Queue[Input] = field(default_factory=asyncio.Queue)
     _gate: Gate | None = None
-    _cycle: asyncio.Task[Verdict] | None = None
+    _cycle: asyncio.Task[None] | None = None
     _watching: asyncio.Task[None] | None = None
     _roots: tuple[SourceRoot, ...] = ()
+    _stopping: bool = False
 
     async def run(self) -> str:
         """Run cycles until a signal; returns its name.
@@ -71,8 +73,6 @@ class Runner:
         self._stopping = True
         self._inputs.put_nowait(Stop(name))
 
-    _stopping: bool = False
-
     async def _loop(self) -> str:
         state = LoopState(self.context.settings.watch.on_change)
         self._inputs.put_nowait(Begin())
@@ -85,13 +85,17 @@ class Runner:
                 self._carry_out(effect)
 
     async def _next_input(self) -> Input:
+        """The next input; a watcher or a cycle that failed by itself ends the loop."""
         taking = asyncio.ensure_future(self._inputs.get())
         try:
-            # The watcher ends only by failing; that ends the loop as well.
-            waited_for: list[asyncio.Future[Any]] = [taking, *([self._watching] if self._watching else [])]
+            working = [task for task in (self._watching, self._cycle) if task is not None]
+            waited_for: list[asyncio.Future[Any]] = [taking, *working]
             await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-            if self._watching is not None and self._watching.done():
-                self._watching.result()
+            for task in working:
+                if task.done() and not task.cancelled():
+                    task.result()
+            if self._cycle is not None and self._cycle.done():
+                self._cycle = None
             return await taking
         finally:
             taking.cancel()
@@ -112,15 +116,22 @@ class Runner:
             case _:
                 assert_never(effect)
 
-    async def _run_cycle(self, gate: Gate, paths: tuple[Path, ...]) -> Verdict:
+    async def _run_cycle(self, gate: Gate, paths: tuple[Path, ...]) -> None:
         verdict = Verdict.CANCELLED
         try:
-            order = Order(reason_for(paths), paths)
-            verdict = (await run_cycle(self.context, order, gate)).finished.verdict
-            await self._watch_roots()
-            return verdict
+            verdict = (await run_cycle(self.context, Order(reason_for(paths), paths), gate)).finished.verdict
+            await self._watch_roots_again()
+        except GenerationError as error:
+            # Before it began: a full disk, say. The next save may find it mended.
+            verdict = Verdict.FAILED
+            self.context.emitter(Notice(Severity.ERROR, error.message, error.hint))
         finally:
             self._inputs.put_nowait(Ended(verdict))
+
+    async def _watch_roots_again(self) -> None:
+        # While the flake's folder is away, the old watcher waits for it to come back.
+        with suppress(UsageError):
+            await self._watch_roots()
 
     async def _watch_roots(self) -> None:
         """Watch what the flake sees now; an edit may have given it other inputs."""

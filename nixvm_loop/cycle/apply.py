@@ -12,7 +12,7 @@ from nixvm_loop.cycle.boot import connect
 from nixvm_loop.cycle.observe import Look, new_paths, observe, tell
 from nixvm_loop.cycle.stage import stage
 from nixvm_loop.decide import Seen, Wish, decide, same_system
-from nixvm_loop.errors import BootError, GuestError
+from nixvm_loop.errors import BootError, GuestError, NixvmLoopError
 from nixvm_loop.events.types import ActionChosen, Notice
 from nixvm_loop.generation import identity
 from nixvm_loop.model.values import Action, Outcome, Severity, Stage, Verdict
@@ -129,7 +129,7 @@ class Apply:
         assert self._domain is not None  # noqa: S101  # decide() came first
         before = self.context.journal.last_seen()
         paths = asyncio.create_task(new_paths(self.context, generation))
-        verdict = Verdict.FAILED
+        verdict: Verdict | None = None
         try:
             work = restart.put_to_work(self.context, self._domain, generation, self.folder, self.emit)
             boot = await gate.critical(work)
@@ -153,6 +153,9 @@ class Apply:
                 await boot.close()
             tell(self.emit, seen.checks)
             verdict = Verdict.OK if verify.failure(seen.checks) is None else Verdict.FAILED
+        except NixvmLoopError:
+            verdict = Verdict.FAILED
+            raise
         finally:
             paths.cancel()
             await asyncio.gather(paths, return_exceptions=True)
@@ -160,7 +163,7 @@ class Apply:
         self.context.generations.prune(self.context.settings.keep, seen.facts.booted_system)
         return seen.checks
 
-    def _annotate(self, generation: Generation, verdict: Verdict, notes: CycleNotes) -> None:
+    def _annotate(self, generation: Generation, verdict: Verdict | None, notes: CycleNotes) -> None:
         about = {
             "verdict": verdict,
             "checks": notes.checks,

@@ -151,9 +151,7 @@ class Domain:
 
     async def undefine(self) -> None:
         """Make libvirt forget the domain."""
-        libvirt = library()
-        flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-        await self._ask("removing", self.handle.undefineFlags, flags)
+        await self._ask("removing", self.handle.undefineFlags, library().VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
 
     async def set_boot_mark(self, text: str) -> None:
         """Mark this run of the domain (it must be paused or running); the mark goes with it."""

@@ -22,7 +22,7 @@ _LOG_LINES: Final = 5
 _PREFIXES: Final = re.compile(
     r"^(?:internal error: |operation failed: |unsupported configuration: |XML error: )*"
     r"(?:(?:qemu unexpectedly closed the monitor|process exited while connecting to monitor): )?"
-    r"(?:\d{4}-\d\d-\d\dT\S+Z )?"
+    r"(?:\d{4}-\d\d-\d\dT\S+Z )?(?:qemu[\w-]*: )?"
 )
 
 

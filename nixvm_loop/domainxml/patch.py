@@ -46,6 +46,5 @@ def _set(system: _Element, tag: str, text: str, before: str) -> None:
             system.append(element)
         else:
             neighbour.addnext(element)
-            # The space behind the neighbour is now the new element's: both need it.
-            neighbour.tail = element.tail
+            element.tail = neighbour.tail
     element.text = text

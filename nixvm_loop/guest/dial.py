@@ -31,26 +31,46 @@ async def dial(target: SshTarget, *, news: asyncio.Event, on_attempt: Callable[[
     attempts: set[asyncio.Task[socket.socket]] = set()
     pace = _Pace(news)
     failure = ""
+    winner: asyncio.Task[socket.socket] | None = None
     try:
-        while True:
+        while winner is None:
             on_attempt(failure)
             attempts.add(asyncio.create_task(_attempt(target)))
-            due = pace.start()
-            while pace.left(due, idle=not attempts) > 0:
-                done = await pace.wait(attempts, pace.left(due, idle=not attempts))
-                attempts -= done
-                for attempt in done:
-                    error = attempt.exception()
-                    if error is None:
-                        return attempt.result()
-                    failure = _text(error)
+            winner, failure = await _until_next(attempts, pace, failure)
+        await _close_all(attempts - {winner})
+    except BaseException:
+        await _close_all(attempts)
+        raise
     finally:
         pace.close()
-        for attempt in attempts:
-            attempt.cancel()
-        for result in await asyncio.gather(*attempts, return_exceptions=True):
-            if isinstance(result, socket.socket):
-                result.close()
+    return winner.result()
+
+
+async def _until_next(
+    attempts: set[asyncio.Task[socket.socket]], pace: _Pace, failure: str
+) -> tuple[asyncio.Task[socket.socket] | None, str]:
+    """Wait for a winner or until the next attempt is due; failed attempts are taken out, the last failure is told."""
+    started = asyncio.get_running_loop().time()
+    while (left_s := pace.left(started, idle=not attempts)) > 0:
+        for attempt in await pace.wait(attempts, left_s):
+            error = attempt.exception()
+            if error is None:
+                return attempt, failure
+            attempts.discard(attempt)
+            failure = _text(error)
+    return None, failure
+
+
+async def _close_all(losers: set[asyncio.Task[socket.socket]]) -> None:
+    for loser in losers:
+        loser.add_done_callback(_close_result)
+        loser.cancel()
+    await asyncio.gather(*losers, return_exceptions=True)
+
+
+def _close_result(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 class _Pace:
@@ -60,12 +80,8 @@ class _Pace:
         self._heard = asyncio.ensure_future(news.wait())
         self._eager_until: float | None = None
 
-    def start(self) -> float:
-        """An attempt was made: when it was."""
-        return asyncio.get_running_loop().time()
-
     def left(self, started: float, *, idle: bool) -> float:
-        """Seconds until the next attempt; `idle` when all have failed."""
+        """Seconds until the next attempt, the last being `started`; `idle` when all have failed."""
         now = asyncio.get_running_loop().time()
         if self._heard.done() and self._eager_until is None:
             self._eager_until = now + _EAGER_S

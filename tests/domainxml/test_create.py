@@ -112,7 +112,9 @@ def test_what_cannot_be_written_is_an_error() -> None:
 def test_a_key_is_data() -> None:
     """Markup in a key's comment stays text."""
     facts = read(definition(key="ssh-ed25519 AAAA a</entry><entry>evil\n"))
-    assert facts.oem_strings == ("io.systemd.credential:ssh.authorized_keys.root=ssh-ed25519 AAAA a</entry><entry>evil",)
+    assert facts.oem_strings == (
+        "io.systemd.credential:ssh.authorized_keys.root=ssh-ed25519 AAAA a</entry><entry>evil",
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import pytest
@@ -15,6 +14,9 @@ import pytest
 from nixvm_loop.guest import Access, HostKeys, KeyPair, ensure_key
 from nixvm_loop.model.settings import HostKeyPolicy
 from nixvm_loop.model.values import SshTarget
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Handler = Callable[["asyncssh.SSHServerProcess[bytes]"], Awaitable[None]]
 

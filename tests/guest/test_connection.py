@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,8 @@ from nixvm_loop.model.facts import GuestFacts
 from nixvm_loop.model.settings import StoreSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import asyncssh
 
 Make = Callable[..., Any]
@@ -171,7 +172,7 @@ async def test_a_lost_connection_is_an_error(start_sshd: Make, connect: Make) ->
 
 
 async def test_settled_asks_only_while_systemd_starts(start_sshd: Make, connect: Make) -> None:
-    """The final state and the failed units come once; a guest without systemd is not asked; time over changes nothing."""
+    """The final state and the failed units come once; without systemd nothing is asked; time over changes nothing."""
 
     async def systemd(process: asyncssh.SSHServerProcess[bytes]) -> None:
         await asyncio.sleep(0.2)

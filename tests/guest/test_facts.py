@@ -214,7 +214,8 @@ def test_the_probe_writes_to_a_read_only_mount_and_leaves_no_trace(tmp_path: Pat
     """As in a running NixOS: read-only for all, writable in the probe's own copy of the mounts, and read-only after."""
     script = f"mount -t tmpfs none {tmp_path} && mount -o remount,ro,bind {tmp_path} && exec sh"
     request = here(tmp_path)
-    text = f"{request.command(Reader.LOGIN_SHELL)}\ntouch {tmp_path}/x 2>/dev/null || echo refused; ls -A {tmp_path} | wc -l\n"
+    after = f"touch {tmp_path}/x 2>/dev/null || echo refused; ls -A {tmp_path} | wc -l"
+    text = f"{request.command(Reader.LOGIN_SHELL)}\n{after}\n"
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], input=text.encode(), capture_output=True, check=True)
     output = done.stdout.decode()
     facts = facts_from(output, request)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nixvm_loop.errors import GuestError
-from nixvm_loop.guest import HostKeys
 from nixvm_loop.guest.hostkeys import Judgement, Known, announced_key, judge, parse_known_hosts
 from nixvm_loop.model.settings import HostKeyPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nixvm_loop.guest import HostKeys
 
 
 def made(name: str, key_type: str = "ssh-ed25519") -> str:
@@ -28,25 +32,25 @@ HERE = Known(frozenset({OURS}))
 
 
 @pytest.mark.parametrize(
-    ("policy", "heard", "known", "boot", "ours", "theirs"),
+    ("policy", "heard", "known", "boot", "verdicts"),
     [
-        (OFF, frozenset(), SAID, "boot-1", ACCEPT, ACCEPT),
-        (PINNED, frozenset(), HERE, "boot-2", ACCEPT, REFUSE),
-        (PINNED, frozenset(), Known(), "boot-2", REFUSE, REFUSE),
-        (PINNED, frozenset({THEIRS}), HERE, "boot-2", ACCEPT, REFUSE),
-        (AUTO, frozenset({OURS}), Known(), "boot-1", ACCEPT, REFUSE),
-        (AUTO, frozenset({OURS}), Known(frozenset({THEIRS}), "boot-1"), "boot-1", ACCEPT, REFUSE),
-        (AUTO, frozenset(), Known(), "boot-1", ACCEPT, ACCEPT),
-        (AUTO, frozenset(), HELD, "boot-1", ACCEPT, REFUSE),
-        (AUTO, frozenset(), HELD, "boot-2", ACCEPT, ACCEPT),
-        (AUTO, frozenset(), SAID, "boot-1", ACCEPT, REFUSE),
-        (AUTO, frozenset(), SAID, "boot-2", WAIT, WAIT),
-        (AUTO, frozenset(), SAID, None, ACCEPT, REFUSE),
-        (AUTO, frozenset(), HELD, None, ACCEPT, REFUSE),
-        (AUTO, frozenset(), HERE, None, ACCEPT, REFUSE),
-        (AUTO, frozenset(), HERE, "boot-2", ACCEPT, ACCEPT),
-        (AUTO, frozenset(), Known(), None, ACCEPT, ACCEPT),
-        (AUTO, frozenset(), Known(announced=True, boot="boot-1"), "boot-1", WAIT, WAIT),
+        (OFF, frozenset(), SAID, "boot-1", (ACCEPT, ACCEPT)),
+        (PINNED, frozenset(), HERE, "boot-2", (ACCEPT, REFUSE)),
+        (PINNED, frozenset(), Known(), "boot-2", (REFUSE, REFUSE)),
+        (PINNED, frozenset({THEIRS}), HERE, "boot-2", (ACCEPT, REFUSE)),
+        (AUTO, frozenset({OURS}), Known(), "boot-1", (ACCEPT, REFUSE)),
+        (AUTO, frozenset({OURS}), Known(frozenset({THEIRS}), "boot-1"), "boot-1", (ACCEPT, REFUSE)),
+        (AUTO, frozenset(), Known(), "boot-1", (ACCEPT, ACCEPT)),
+        (AUTO, frozenset(), HELD, "boot-1", (ACCEPT, REFUSE)),
+        (AUTO, frozenset(), HELD, "boot-2", (ACCEPT, ACCEPT)),
+        (AUTO, frozenset(), SAID, "boot-1", (ACCEPT, REFUSE)),
+        (AUTO, frozenset(), SAID, "boot-2", (WAIT, WAIT)),
+        (AUTO, frozenset(), SAID, None, (ACCEPT, REFUSE)),
+        (AUTO, frozenset(), HELD, None, (ACCEPT, REFUSE)),
+        (AUTO, frozenset(), HERE, None, (ACCEPT, REFUSE)),
+        (AUTO, frozenset(), HERE, "boot-2", (ACCEPT, ACCEPT)),
+        (AUTO, frozenset(), Known(), None, (ACCEPT, ACCEPT)),
+        (AUTO, frozenset(), Known(announced=True, boot="boot-1"), "boot-1", (WAIT, WAIT)),
     ],
 )
 def test_who_is_trusted(
@@ -54,12 +58,11 @@ def test_who_is_trusted(
     heard: frozenset[str],
     known: Known,
     boot: str | None,
-    ours: Judgement,
-    theirs: Judgement,
+    verdicts: tuple[Judgement, Judgement],
 ) -> None:
     """The rules of DESIGN, one a row: what happens to the guest's own key and to a stranger's."""
-    assert judge(policy, shown=OURS, heard=heard, known=known, boot=boot) is ours
-    assert judge(policy, shown=THEIRS, heard=heard, known=known, boot=boot) is theirs
+    shown = (judge(policy, shown=key, heard=heard, known=known, boot=boot) for key in (OURS, THEIRS))
+    assert tuple(shown) == verdicts
 
 
 @pytest.mark.parametrize(
@@ -158,13 +161,15 @@ def test_a_flood_of_announcements_ends(host_keys: Callable[..., HostKeys]) -> No
 def test_the_algorithms_fit_the_keys(host_keys: Callable[..., HostKeys]) -> None:
     """Unless RSA is known to be wanted it is not asked for: it makes some sshds abort."""
     keys = host_keys()
-    assert keys.algorithms == ("ssh-ed25519", "ecdsa-sha2-nistp256")
+    asked = [keys.algorithms]
     keys.hear(f"nixvm-loop-host-key: {made('r', 'ssh-rsa')}")
-    assert keys.algorithms == ("rsa-sha2-512", "rsa-sha2-256")
+    asked.append(keys.algorithms)
     keys.begin("boot-2")
-    assert keys.algorithms == ("rsa-sha2-512", "rsa-sha2-256")
+    asked.append(keys.algorithms)
     keys.hear(f"nixvm-loop-host-key: {OURS}")
-    assert keys.algorithms == ("ssh-ed25519",)
+    asked.append(keys.algorithms)
+    rsa = ("rsa-sha2-512", "rsa-sha2-256")
+    assert asked == [("ssh-ed25519", "ecdsa-sha2-nistp256"), rsa, rsa, ("ssh-ed25519",)]
 
 
 @pytest.mark.parametrize("comment", ["", "# nixvm-loop: {", "# nixvm-loop: []", '# nixvm-loop: {"boot": 3}', "# other"])

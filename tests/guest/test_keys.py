@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncssh
 import pytest
 
 from nixvm_loop.errors import GuestError
 from nixvm_loop.guest import KeyPair, ensure_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def mode(path: Path) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from nixvm_loop.errors import GuestError, HostKeyError
 from nixvm_loop.events.types import GuestWaiting
-from nixvm_loop.guest import Access, Connection, ensure_key, reach
+from nixvm_loop.guest import Access, Connection, dial, ensure_key, reach
 from nixvm_loop.guest import reach as _reach_function
 from nixvm_loop.model.clock import SystemClock
 from nixvm_loop.model.settings import HostKeyPolicy
@@ -38,8 +39,6 @@ async def find(access: Access, keys: Any, timeout_s: float = 5.0, seen: Seen | N
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -192,12 +191,12 @@ async def test_nobody_listens(access: Make, host_keys: Make) -> None:
 
 async def test_a_name_that_does_not_exist(access: Make, host_keys: Make) -> None:
     """A host that cannot be resolved is told like any other failure."""
-    with pytest.raises(GuestError, match="did not answer SSH on nowhere.invalid:22"):
+    with pytest.raises(GuestError, match=r"did not answer SSH on nowhere\.invalid:22"):
         await find(access(SshTarget("nowhere.invalid", 22)), host_keys(), 0.4)
 
 
 async def test_a_stranger_is_refused_at_once(start_sshd: Make, access: Make, host_keys: Make) -> None:
-    """Another key than the announced one ends the search, however long it might go on; the stranger is not logged in to."""
+    """Another key than the announced one ends the search, however long it might go on; nobody logs in there."""
     keys = host_keys()
     stranger, guest = await start_sshd(), await start_sshd()
     keys.hear(f"nixvm-loop-host-key: {guest.host_key}")
@@ -280,7 +279,7 @@ async def test_a_key_that_is_not_accepted_ends_the_search(
     monkeypatch.setattr(REACH_MODULE, "_DENIED_RETRY_S", 0.4)
     sshd = await start_sshd(accepts=ensure_key(tmp_path / "other").public)
     started = time.monotonic()
-    with pytest.raises(GuestError, match="does not accept the key .* for user root") as caught:
+    with pytest.raises(GuestError, match=r"does not accept the key .* for user root") as caught:
         await find(access(sshd.target), host_keys(), 60.0)
     assert 0.4 <= time.monotonic() - started < 3.0
     assert len(sshd.connections) >= 2
@@ -348,3 +347,24 @@ async def test_a_proxy_command_that_fails_ends_in_time(access: Make, host_keys: 
     for proxy in (("false",), ("/does/not/exist",)):
         with pytest.raises(GuestError, match=r"by proxy_command within 0\.4s"):
             await find(access(SshTarget("x", 22), proxy=proxy), host_keys(), 0.4)
+
+
+async def test_two_winners_at_once_leave_one_connection(
+    start_sshd: Make, access: Make, host_keys: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wins in the same moment is closed; the interpreter would complain of a forgotten socket."""
+    sshd = await start_sshd()
+    opened: list[socket.socket] = []
+    whole = dial._attempt
+
+    async def slow(target: SshTarget) -> socket.socket:
+        opened.append(await whole(target))
+        while len(opened) < 3:
+            await asyncio.sleep(0.01)
+        return opened[-1]
+
+    monkeypatch.setattr(dial, "_attempt", slow)
+    monkeypatch.setattr("nixvm_loop.guest.dial._INTERVAL_S", 0.02)
+    winner = await dial.dial(sshd.target, news=asyncio.Event(), on_attempt=lambda _: None)
+    assert [connection.fileno() >= 0 for connection in opened].count(True) == 1
+    winner.close()
