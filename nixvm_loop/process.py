@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import UsageError
+from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -92,7 +93,8 @@ async def run(request: Request, on_line: Callable[[Stream, bytes], None] | None 
         asyncio.create_task(_feed(process, request.stdin)),
     ]
     try:
-        await _wait_unless_reader_fails(process, readers)
+        with span(SpanKind.PROCESS, request.argv[0]):
+            await _wait_unless_reader_fails(process, readers)
         await asyncio.wait(readers, timeout=_DRAIN_WAIT_S)
     finally:
         await _to_the_end(asyncio.ensure_future(_clear(process, readers, request.interrupt_wait_s)))

@@ -104,7 +104,7 @@ class _Cycle:
         try:
             return self._ended(await self._stages(), None)
         except SupersededError:
-            return self._ended(Verdict.CANCELLED, NixvmLoopError("a newer save cancelled the build"))
+            return self._ended(Verdict.CANCELLED, None)
         except NixvmLoopError as error:
             return self._ended(Verdict.FAILED, error)
         except asyncio.CancelledError:

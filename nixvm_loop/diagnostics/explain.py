@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nixvm_loop.diagnostics import modules
@@ -38,6 +38,7 @@ _STORE_NAME: Final = re.compile(r"/nix/store/[a-z0-9]{32}-(.+?)(?:\.drv)?")
 _CONFLICT: Final = "has conflicting definition"
 _SHORTEST_SEARCH: Final = 8
 _LONGEST_LINE: Final = 1000
+_LONGEST_TEXT: Final = 10_000
 _Spot: TypeAlias = "tuple[Path, int, int]"
 
 
@@ -68,7 +69,8 @@ def explain(errors: Sequence[NixError], tree: UserTree, logs: Mapping[str, Seque
     """
     causes = [error for error in errors if not _FOLLOWS_FROM_ANOTHER.search(error.text)] or list(errors)
     found: dict[Diagnostic, Explanation] = {}
-    for error in causes:
+    for cause in causes:
+        error = replace(cause, text=cause.text[:_LONGEST_TEXT])
         for explanation in _explain(error, tree, logs):
             found.setdefault(explanation.diagnostic, explanation)
     return tuple(found.values())

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nixvm_loop.errors import DomainError
+from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,8 @@ async def call(
     def work() -> None:
         result, failure = None, None
         try:
-            result = function(*arguments)
+            with span(SpanKind.LIBVIRT, doing):
+                result = function(*arguments)
         except BaseException as error:  # noqa: BLE001  # it is raised where the result is awaited
             failure = error
         post(loop, settle, result, failure)

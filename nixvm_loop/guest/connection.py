@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.errors import GuestError
 from nixvm_loop.guest.facts import UNITS_COMMAND, Reader, facts_from, is_whole, units_from
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
+from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
     from typing import Any
@@ -126,7 +127,8 @@ class Connection:
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
-                return await self._run(command, stdin, output)
+                with span(SpanKind.COMMAND, self._name):
+                    return await self._run(command, stdin, output)
         except TimeoutError as error:
             if deadline.expired() and not self.closed:
                 return output.result(CommandEnd.TIMED_OUT)

@@ -12,6 +12,7 @@ from nixvm_loop.guest.connection import Connection
 from nixvm_loop.guest.dial import dial
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
 from nixvm_loop.model.settings import HostKeyPolicy
+from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
     import socket
@@ -92,11 +93,13 @@ class _Search:
         client = _client(self.host_keys)
         sock = None
         if not self.access.proxy_command:
-            sock = await dial(self.access.target, news=self.host_keys.announced, on_attempt=self._attempted)
+            with span(SpanKind.SSHD, self.access.address):
+                sock = await dial(self.access.target, news=self.host_keys.announced, on_attempt=self._attempted)
         else:
             self._attempted(self.failure)
         try:
-            return await self._login(client, key, sock)
+            with span(SpanKind.HANDSHAKE, self.access.address):
+                return await self._login(client, key, sock)
         except asyncssh.HostKeyNotVerifiable as error:
             self._judged(client.judgement, error)
         except asyncssh.PermissionDenied as error:

@@ -30,9 +30,10 @@ _FIXES: Final[dict[str, str]] = {
     r"is not a valid URL": "Nix cannot read this flake reference; a path without spaces works everywhere",
     r"do not change during evaluation": "save once more",
 }
+_LONGEST_TEXT: Final = 20_000
 _COMPILED: Final = tuple((re.compile(pattern), fix) for pattern, fix in _FIXES.items())
 
 
 def advice(text: str) -> str | None:
     """The fix for a message, if it is a known one."""
-    return next((fix for pattern, fix in _COMPILED if pattern.search(text)), None)
+    return next((fix for pattern, fix in _COMPILED if pattern.search(text[:_LONGEST_TEXT])), None)

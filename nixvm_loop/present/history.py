@@ -73,8 +73,14 @@ def finished_lines(one: FinishedCycle, *, show_error: bool) -> list[Text]:
         lines += [_problem(diagnostic) for diagnostic in one.view.diagnostics]
         lines += [line for check in one.view.checks if check.ok is False for line in check_block(check)]
     if show_error and one.error is not None:
-        lines += [_error_line(line) for line in error_lines(one.error)]
+        lines += [_error_line(line) for line in error_lines(one.error) if line not in _problems_told(one)]
     return lines
+
+
+def _problems_told(one: FinishedCycle) -> set[str]:
+    """The error's first line, if it only says again what a problem line has said."""
+    diagnostics = one.view.diagnostics if one.view is not None else ()
+    return {f"error: {spot.file}:{spot.line}:{spot.column}: {spot.message}" for spot in diagnostics}
 
 
 def _stages(view: CycleView, end: datetime) -> Text:

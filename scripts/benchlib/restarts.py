@@ -45,9 +45,7 @@ class Recipe:
         text = desk.edited(motd)
         began_s = time.monotonic()
         replace(desk.configuration, text)
-        said = run(
-            REPO / "scripts/lib/hand-recipe", desk.flake, desk.folder, desk.name, str(desk.port), self.key
-        )
+        said = run(REPO / "scripts/lib/hand-recipe", desk.flake, desk.folder, desk.name, str(desk.port), self.key)
         series.add(self.name, time.monotonic() - began_s)
         marks = [line.split(" ", 1) for line in said.splitlines()]
         for (at, stage), (until, _) in itertools.pairwise(marks):

@@ -32,7 +32,7 @@ class Row:
 
     Attributes:
         series: Whose samples are shown.
-        limit: What the statistic must not exceed; with `against` the limit of the ratio. None for a figure that is just shown.
+        limit: What the statistic must not exceed, or with `against` the ratio; None where a figure is just shown.
         against: The series whose median the median is divided by.
     """
 

@@ -147,9 +147,7 @@ def _counts(span: Mapping[str, Any]) -> bool:
 
 def stage_seconds(events: Iterable[Arrival]) -> dict[str, float]:
     """How long each stage took, by its name."""
-    return {
-        arrival.event["stage"]: arrival.event["seconds"] for arrival in events if arrival.is_a("stage_finished")
-    }
+    return {arrival.event["stage"]: arrival.event["seconds"] for arrival in events if arrival.is_a("stage_finished")}
 
 
 def first(events: Iterable[Arrival], kind: str, containing: str = "") -> Arrival:

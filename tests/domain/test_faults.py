@@ -24,7 +24,7 @@ REFUSALS = [
     ),
     (
         (
-            f'{MONITOR}{QEMU}-device {{"driver":"vhost-user-fs-pci","id":"fs0","chardev":"chr-vu-fs0","queue-size":2048,'
+            f'{MONITOR}{QEMU}-device {{"driver":"vhost-user-fs-pci","id":"fs0","chardev":"c","queue-size":2048,'
             '"tag":"nix-store-share","bus":"pcie.0","addr":"0x2"}: queue-size property must be 1024 or smaller'
         ),
         "queue of 2048: it must be 1024 or smaller",

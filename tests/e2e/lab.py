@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.e2e.world import World
@@ -77,6 +78,34 @@ class Lab:
         ended: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return ended
 
+    def fails(self, code: int, *arguments: str, command: str = "rebuild", env: tuple[str, ...] = ()) -> str:
+        """A command has to end with this exit code and one error; what the user reads, both streams."""
+        done = self.run("env", *env, "nixvm-loop", command, *arguments)
+        said = done.stdout + done.stderr
+        assert done.returncode == code, f"{done.returncode}, not {code}: {said}"
+        assert "Traceback" not in said, said
+        assert done.stderr.count("nixvm-loop: error: ") == 1, said
+        return said
+
+    @contextmanager
+    def changed(self, path: Path, old: str, new: str) -> Iterator[None]:
+        """A file (of the lab's folder) with `old` replaced by `new`, as long as the block runs."""
+        before = (self.folder / path).read_text()
+        assert old in before, f"{old!r} is not in {path}"
+        self.write(self.folder / path, before.replace(old, new))
+        try:
+            yield
+        finally:
+            self.write(self.folder / path, before)
+
+    def configured(self, old: str, new: str) -> AbstractContextManager[None]:
+        """The config with `old` replaced by `new`, as long as the block runs."""
+        return self.changed(self.folder / "nixvm-loop.toml", old, new)
+
+    def edited(self, name: str, old: str, new: str) -> AbstractContextManager[None]:
+        """A file of the flake with `old` replaced by `new`, as long as the block runs."""
+        return self.changed(self.flake / name, old, new)
+
     @contextmanager
     def watch(self, *arguments: str) -> Iterator[Watch]:
         """`watch` while the block runs; it must end by Ctrl-C, with 130."""
@@ -140,10 +169,37 @@ class Lab:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def domain_state(self) -> str:
+        """What libvirt says of the domain."""
+        return self.virsh("domstate", self.name).strip()
+
+    def strays(self, patience_s: float = 3.0) -> list[str]:
+        """What should not be there when nothing is under way; it may take `patience_s` to go."""
+        deadline = time.monotonic() + patience_s
+        while (found := self._strays()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
+    def _strays(self) -> list[str]:
+        processes = [line.split(maxsplit=2) for line in _ps().splitlines() if "<defunct>" not in line]
+        found = [line for _, command, line in processes if command == "nix" or line.startswith("/nix/store/")]
+        # One process of nix-daemon listens; the others each serve a client.
+        found += [line for _, command, line in processes if command == "nix-daemon"][1:]
+        found += [f"paused: {name}" for name in self.virsh("list", "--state-paused", "--name").split()]
+        machines = [line for _, command, line in processes if command.startswith("qemu-system")]
+        running = self.virsh("list", "--name").split()
+        found += [line for line in machines if not any(f"guest={name}," in line for name in running)]
+        shares = [line for _, command, line in processes if command == "virtiofsd"]
+        return found + shares[2 * len(running) :]
+
     def remove(self) -> None:
         """Leave nothing in libvirt."""
         for action in ("destroy", "undefine"):
             self.run("virsh", "-c", "qemu:///system", action, self.name)
+
+
+def _ps() -> str:
+    return subprocess.run(["ps", "axww", "-o", "pid=,comm=,args="], capture_output=True, text=True, check=True).stdout
 
 
 def free_port() -> int:
