@@ -38,9 +38,10 @@ async def held(path: Path, me: Holder, on_wait: Callable[[Holder | None], None])
     """Hold the guest. While another process does, wait without bound and tell `on_wait` each time the holder changes.
 
     Raises:
-        GenerationError: the lock's file cannot be opened.
+        GenerationError: the lock's file or its folder cannot be made.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     except OSError as error:
         raise GenerationError(f"{path} cannot be opened: {error.strerror}") from error

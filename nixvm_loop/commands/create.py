@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from nixvm_loop.commands.rebuild import one_cycle
-from nixvm_loop.cycle.definition import BootConfig, boot_for, not_ours, owned
+from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, owned
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.decide import Wish
 from nixvm_loop.errors import UsageError
@@ -55,23 +55,12 @@ async def _create(call: Call, sink: Sink, machine: MachineSettings) -> str:
         hypervisor = await context.link.hypervisor()
         existing = await hypervisor.find(context.settings.domain)
         if existing is not None:
-            await _check_ours(context, existing)
+            check_ours(context.settings, await existing.definition())
         if call.arguments.print_xml:
             return await _xml(context, machine, hypervisor, existing.uuid if existing else None)
         return await _define(context, machine, hypervisor, existing)
     finally:
         await context.link.close()
-
-
-async def _check_ours(context: Context, existing: Domain) -> None:
-    owner = (await existing.definition()).owner
-    if owner is None:
-        raise not_ours(context.settings)
-    if owner.state_dir != str(context.settings.state_dir):
-        raise UsageError(
-            f"domain {context.settings.domain} belongs to guest {owner.guest}, whose state is in {owner.state_dir}",
-            hint="give this guest another domain name",
-        )
 
 
 async def _define(context: Context, machine: MachineSettings, hypervisor: Connection, existing: Domain | None) -> str:

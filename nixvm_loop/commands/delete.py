@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.errors import GenerationError, UsageError
 from nixvm_loop.events.types import Notice
+from nixvm_loop.generation import identity
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.settings import StopPolicy
 from nixvm_loop.model.values import Severity
@@ -39,16 +40,26 @@ def run(call: Call) -> int:
 async def _delete(call: Call, sink: Sink) -> None:
     context = call.context(sink)
     try:
-        domain = await (await context.link.hypervisor()).find(context.settings.domain)
-        if domain is not None and (await domain.definition()).owner is None:
-            domain = None
-            text = f"domain {context.settings.domain} was not made by nixvm-loop and stays"
-            context.emitter(Notice(Severity.INFO, text, None))
+        identity.check(context.settings.state_dir, flake=context.settings.flake)
+        domain = await _own_domain(context)
         if not call.arguments.yes:
             await asyncio.to_thread(_ask, context, domain)
         await _remove(context, domain)
     finally:
         await context.link.close()
+
+
+async def _own_domain(context: Context) -> Domain | None:
+    """The domain, if `create` made it for this guest."""
+    settings = context.settings
+    domain = await (await context.link.hypervisor()).find(settings.domain)
+    owner = None if domain is None else (await domain.definition()).owner
+    if owner is not None and owner.state_dir == str(settings.state_dir):
+        return domain
+    if domain is not None:
+        whose = "was not made by nixvm-loop" if owner is None else f"belongs to the guest of {owner.state_dir}"
+        context.emitter(Notice(Severity.INFO, f"domain {settings.domain} {whose} and stays", None))
+    return None
 
 
 def _ask(context: Context, domain: Domain | None) -> None:

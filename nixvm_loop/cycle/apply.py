@@ -58,12 +58,14 @@ class Apply:
         """Find the domain, look at the guest if it may be left alone, and choose the action.
 
         Raises:
-            DomainError: there is no such domain, or it does not boot its kernel directly.
-            UsageError: the state directory belongs to another domain.
+            DomainError: there is no such domain, it is not the guest's own, or does not boot its kernel directly.
+            UsageError: the state directory belongs to another domain, or the domain to another guest.
         """
         domain = self._domain = await self.context.link.domain()
-        definition.check_bootable(await domain.definition())
-        settings = self.context.settings
+        settings, defined = self.context.settings, await domain.definition()
+        if settings.machine is not None:
+            definition.check_ours(settings, defined)
+        definition.check_bootable(defined)
         identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
         current = self.context.generations.current()
         running = await domain.state() == "running"
@@ -115,6 +117,8 @@ class Apply:
             "cycle": self.folder.number,
             "reason": reason,
             "changes": [str(path) for path in changes],
+            "revision": self.built.revision.rev,
+            "dirty": self.built.revision.dirty,
         }
         generation = self.context.generations.write(self.built.slot, self.built.artifacts, self.built.cmdline, about)
         self._kept = True

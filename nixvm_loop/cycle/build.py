@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,16 +26,28 @@ class Built:
     slot: Slot
     artifacts: Artifacts
     cmdline: str
+    revision: nix.Revision
 
 
 async def build(context: Context, folder: CycleFolder, emit: Emit) -> Built:
-    """Build the guest's system into a new slot; without success, cancelled included, the slot is gone again."""
+    """Build the guest's system into a new slot; without success, cancelled included, the slot is gone again.
+
+    Raises:
+        BuildError: Nix did not build it, or it cannot be booted directly.
+        GenerationError: the slot or the log cannot be written.
+    """
     slot = context.generations.slot()
+    # Asked for while Nix reads the same tree, so that it is the revision of what is built.
+    asking = asyncio.create_task(nix.revision(context.settings))
     try:
         with stage(emit, context.clock, Stage.BUILD), folder.open_log("nix.log") as log:
             toplevel = await nix.build(context.settings, slot.root, emit, lambda line: print(line, file=log))
             artifacts = nix.read_artifacts(toplevel)
+        cmdline = command_line(artifacts, context.settings.apply.kernel_params)
+        return Built(slot, artifacts, cmdline, await asking)
     except BaseException:
         context.generations.discard(slot.number)
         raise
-    return Built(slot, artifacts, command_line(artifacts, context.settings.apply.kernel_params))
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)

@@ -9,7 +9,7 @@ from nixvm_loop import domainxml
 from nixvm_loop import guest as guest_room
 from nixvm_loop.domain.access import can_traverse
 from nixvm_loop.domainxml.patch import not_direct
-from nixvm_loop.errors import DomainError
+from nixvm_loop.errors import DomainError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,26 @@ def check_bootable(definition: DomainXml) -> None:
     """Raises DomainError for a domain that does not boot its kernel directly."""
     if not definition.boots_directly:
         raise not_direct(definition.name)
+
+
+def check_ours(settings: GuestSettings, definition: DomainXml) -> None:
+    """Make sure that a domain that the config has a [machine] for is this guest's own.
+
+    Raises:
+        DomainError: nixvm-loop did not make it.
+        UsageError: it made it for a guest with another state directory.
+    """
+    if definition.owner is None:
+        raise DomainError(
+            f"domain {settings.domain} was not made by nixvm-loop, but guests.{settings.name}.machine describes one",
+            hint=f"remove [guests.{settings.name}.machine] to use the domain as it is, or name another domain",
+        )
+    if definition.owner.state_dir != str(settings.state_dir):
+        raise UsageError(
+            f"domain {settings.domain} belongs to guest {definition.owner.guest}, whose state is in"
+            f" {definition.owner.state_dir}",
+            hint="give this guest another domain name",
+        )
 
 
 def boots(definition: DomainXml, wanted: BootConfig) -> bool:
@@ -62,9 +82,6 @@ async def definition_for(context: Context, hypervisor: Connection, domain: Domai
     if machine is None:
         text = await domain.definition_text()
         return domainxml.with_boot(text, kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline)
-    definition = await domain.definition()
-    if definition.owner is None:
-        raise not_ours(context.settings)
     return owned(context.settings, machine, await hypervisor.host(), boot, domain.uuid)
 
 
@@ -86,12 +103,4 @@ def owned(
         kernel=boot.kernel,
         initrd=boot.initrd,
         cmdline=boot.cmdline,
-    )
-
-
-def not_ours(settings: GuestSettings) -> DomainError:
-    """The error for a domain that the config has a [machine] for, but that somebody else made."""
-    return DomainError(
-        f"domain {settings.domain} was not made by nixvm-loop, but guests.{settings.name}.machine describes one",
-        hint=f"remove [guests.{settings.name}.machine] to use the domain as it is, or name another domain",
     )

@@ -56,7 +56,7 @@ async def run_cycle(context: Context, order: Order, gate: Gate) -> Result:
         UsageError, GenerationError: the state directory is another guest's, or cannot be used at all.
         asyncio.CancelledError: the user stopped it; the cycle's end has been told.
     """
-    identity.claim(context.settings.state_dir, flake=context.settings.flake)
+    identity.check(context.settings.state_dir, flake=context.settings.flake)
 
     async with hold(context):
         context.generations.prepare()
@@ -73,7 +73,7 @@ async def run_cycle(context: Context, order: Order, gate: Gate) -> Result:
 
 @asynccontextmanager
 async def hold(context: Context) -> AsyncIterator[None]:
-    """Hold the guest's lock; whoever else holds it is named while we wait. The state directory must be there."""
+    """Hold the guest's lock; whoever else holds it is named while we wait."""
 
     def waiting(holder: Holder | None) -> None:
         who = holder or "another process"

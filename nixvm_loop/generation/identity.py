@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Any, Final
 
 from nixvm_loop.errors import GenerationError, UsageError
 from nixvm_loop.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _NAME: Final = "guest.json"
 _SCHEMA: Final = 1
 
 
-def claim(state_dir: Path, *, flake: str, domain_uuid: str | None = None) -> None:
-    """Hold the state directory to one flake and, once known, one domain.
+def check(state_dir: Path, *, flake: str, domain_uuid: str | None = None) -> None:
+    """Make sure that a state directory, if it is there, is this flake's and this domain's; nothing is written.
+
+    A flake whose folder is gone holds nothing: its checkout was moved, or its name was a slip of the pen.
 
     Raises:
         UsageError: it belongs to another flake or another domain.
-        GenerationError: it cannot be read or written.
+        GenerationError: it cannot be read.
     """
+    _compared(state_dir / _NAME, flake, domain_uuid)
+
+
+def claim(state_dir: Path, *, flake: str, domain_uuid: str | None = None) -> None:
+    """Hold the state directory to one flake and, once known, one domain. Raises what `check` does."""
     path = state_dir / _NAME
+    known, given = _compared(path, flake, domain_uuid)
+    if given.items() <= known.items():
+        return
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"schema": _SCHEMA} | known | given)
+    except OSError as error:
+        raise GenerationError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _compared(path: Path, flake: str, domain_uuid: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is known and what is to be, which do not contradict each other."""
     try:
         known = read_json(path) or {}
-        given = {"flake": flake} | ({"domain_uuid": domain_uuid} if domain_uuid else {})
-        for key, value in given.items():
-            if known.get(key) not in {None, value}:
-                raise _belongs_elsewhere(path, key.replace("_", " ").replace("uuid", "UUID"), known[key], value)
-        if not given.items() <= known.items():
-            state_dir.mkdir(parents=True, exist_ok=True)
-            write_json(path, {"schema": _SCHEMA} | known | given)
     except (OSError, ValueError) as error:
-        raise GenerationError(f"{path} cannot be used: {error}") from error
+        raise GenerationError(f"{path} cannot be read: {error}") from error
+    given = {"flake": flake} | ({"domain_uuid": domain_uuid} if domain_uuid else {})
+    for key, value in given.items():
+        if known.get(key) not in {None, value} and not (key == "flake" and _is_gone(known[key])):
+            raise _belongs_elsewhere(path, key.replace("_", " ").replace("uuid", "UUID"), known[key], value)
+    return known, given
+
+
+def _is_gone(flake: object) -> bool:
+    folder = Path(str(flake).partition("?")[0])
+    return folder.is_absolute() and not folder.exists()
 
 
 def _belongs_elsewhere(path: Path, what: str, theirs: object, ours: str) -> UsageError:

@@ -34,6 +34,10 @@ def test_the_first_cycle_boots_what_nix_built(lab: Lab) -> None:
     assert by_place["/nix/store"][0] == "overlay"
     assert by_place["/nix/.rw-store"][0] == "tmpfs"
     assert lab.guest("cat /proc/cmdline").split().count(f"init={lab.toplevel()}/init") == 1
+    assert f"{lab.state}/generations/1/toplevel" in lab.run("nix-store", "--gc", "--print-roots").stdout
+    about = json.loads((lab.state / "generations/1/generation.json").read_text())
+    assert (about["toplevel"], about["verdict"], about["dirty"]) == (lab.toplevel(), "ok", False)
+    assert about["revision"] == lab.run("git", "-C", str(lab.flake), "rev-parse", "HEAD").stdout.strip()
 
 
 def test_an_unchanged_system_is_left_alone(lab: Lab) -> None:

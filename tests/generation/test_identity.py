@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixvm_loop.errors import UsageError
-from nixvm_loop.generation.identity import claim
+from nixvm_loop.generation.identity import check, claim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,10 +13,29 @@ if TYPE_CHECKING:
 
 def test_a_state_directory_is_held_to_its_flake_and_domain(tmp_path: Path) -> None:
     """The first claim stays; the same again is fine; another flake or domain is refused, naming both."""
-    claim(tmp_path, flake="/a")
-    claim(tmp_path, flake="/a", domain_uuid="u1")
-    claim(tmp_path, flake="/a", domain_uuid="u1")
-    with pytest.raises(UsageError, match=r"its flake is /a, not /b"):
+    claim(tmp_path, flake="github:a/b")
+    claim(tmp_path, flake="github:a/b", domain_uuid="u1")
+    claim(tmp_path, flake="github:a/b", domain_uuid="u1")
+    with pytest.raises(UsageError, match=r"its flake is github:a/b, not /b"):
         claim(tmp_path, flake="/b")
     with pytest.raises(UsageError, match=r"its domain UUID is u1, not u2"):
-        claim(tmp_path, flake="/a", domain_uuid="u2")
+        check(tmp_path, flake="github:a/b", domain_uuid="u2")
+
+
+def test_a_flake_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+    """A moved checkout, or a corrected slip of the pen, takes the state over; one that is still there keeps it."""
+    old, new, state = tmp_path / "old", tmp_path / "new", tmp_path / "state"
+    old.mkdir()
+    claim(state, flake=str(old))
+    with pytest.raises(UsageError):
+        claim(state, flake=str(new))
+    old.rename(new)
+    claim(state, flake=str(new))
+    with pytest.raises(UsageError):
+        check(state, flake=str(old))
+
+
+def test_looking_writes_nothing(tmp_path: Path) -> None:
+    """`check` neither makes the state directory nor claims it."""
+    check(tmp_path / "state", flake="/a")
+    assert not (tmp_path / "state").exists()

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import git, guest_of
 
 from nixvm_loop.errors import BuildError
 from nixvm_loop.model.sources import SourceKind, SourceRoot
 from nixvm_loop.nix.flakeref import for_nix, local_flake
 from nixvm_loop.nix.lockfile import local_inputs
 from nixvm_loop.nix.sources import missing_lock, override_arguments, source_roots
+from tests.nix.flakes import git, guest_of
 
 GIT, FOLDER = SourceKind.GIT, SourceKind.FOLDER
 
@@ -35,8 +35,8 @@ def path_node(path: object, **more: object) -> dict[str, object]:
     return {"locked": {"type": "path", "path": str(path), "narHash": "x"}, "original": {"type": "path"}, **more}
 
 
-def git_node(url: str, **original: object) -> dict[str, object]:
-    return {"locked": {"type": "git", "url": url, "ref": "master", "rev": "0" * 40}, "original": original}
+def git_node(at: str, **original: object) -> dict[str, object]:
+    return {"locked": {"type": "git", "url": at, "ref": "master", "rev": "0" * 40}, "original": original}
 
 
 @pytest.mark.parametrize(
