@@ -47,14 +47,21 @@ async def held(path: Path, me: Holder, on_wait: Callable[[Holder | None], None])
         raise GenerationError(f"{path} cannot be opened: {error.strerror}") from error
     try:
         await _acquire(descriptor, path, on_wait)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
+        _sign(descriptor, path, me)
         try:
             yield
         finally:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int, path: Path, me: Holder) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
+    except OSError as error:
+        raise GenerationError(f"{path} cannot be written: {error.strerror}") from error
 
 
 async def _acquire(descriptor: int, path: Path, on_wait: Callable[[Holder | None], None]) -> None:

@@ -61,11 +61,17 @@ class Runner:
         with_handlers(self._on_signal)
         try:
             await self._watch_roots()
+            self._tell_of_missing_lock()
             return await self._loop()
         finally:
             without_handlers()
             await self._end(self._watching)
             await self._end(self._cycle)
+
+    def _tell_of_missing_lock(self) -> None:
+        notice = nix.missing_lock(self.context.settings)
+        if notice is not None:
+            self.context.emitter(notice)
 
     def _on_signal(self, name: str) -> None:
         if self._stopping and self._gate is not None:

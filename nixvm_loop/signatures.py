@@ -132,9 +132,23 @@ _LIBVIRT: Final = (
     _signature(
         "port-in-use-passt",
         Source.LIBVIRT,
-        r"(?:passt|Failed to bind).*?(?:port (?P<port>\d+)|Address already in use)",
-        "passt could not listen on a forwarded port ({port})",
+        r"(?P<words>Failed to bind[^\r\n]*)|passt.*Address already in use",
+        "passt could not listen on a forwarded port {words}",
         "set machine.ssh_port (or machine.forward) to a free port; `ss -ltnp` shows which are taken",
+    ),
+    _signature(
+        "network-inactive",
+        Source.LIBVIRT,
+        r"network '(?P<network>[^']*)' is not active",
+        "libvirt's network {network} is not active",
+        "`virsh net-start {network}`; `virsh net-autostart {network}` does it at every start of the host",
+    ),
+    _signature(
+        "no-network",
+        Source.LIBVIRT,
+        r"no network with matching name '(?P<network>[^']*)'",
+        "libvirt has no network {network}",
+        "`virsh net-list --all` shows those that it has; correct the domain's <interface>",
     ),
     _signature(
         "queue-too-large",
@@ -232,5 +246,5 @@ def find(source: Source, line: str) -> Found | None:
     for signature in SIGNATURES:
         if signature.source is source and (match := signature.pattern.search(line)) is not None:
             groups = {name: (text or "").strip() for name, text in match.groupdict().items()}
-            return Found(signature, signature.cause.format(**groups), signature.fix.format(**groups), groups)
+            return Found(signature, signature.cause.format(**groups).rstrip(), signature.fix.format(**groups), groups)
     return None

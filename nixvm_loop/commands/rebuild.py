@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from nixvm_loop import nix
 from nixvm_loop.cycle.gate import Gate
 from nixvm_loop.cycle.run import Order, run_cycle
 from nixvm_loop.decide import Wish
@@ -25,6 +26,9 @@ async def one_cycle(call: Call, sink: Sink, wish: Wish) -> int:
     """A cycle from its first connection to its last; also what `create --start` does."""
     context = call.context(sink)
     gate = Gate()
+    notice = nix.missing_lock(call.settings)
+    if notice is not None:
+        context.emitter(notice)
     try:
         result = await interruptible(run_cycle(context, Order("asked for", wish=wish), gate), gate.abort)
     finally:

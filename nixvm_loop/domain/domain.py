@@ -27,7 +27,6 @@ Result = TypeVar("Result")
 _START_TIMEOUT_S: Final = 60.0
 _BUTTON_AGAIN_S: Final = 2.0
 _STATES: Final = {1: "running", 2: "running", 3: "paused", 4: "shutting down", 5: "shut off", 6: "crashed", 7: "asleep"}
-_RUNNING: Final = frozenset({"running", "paused", "shutting down", "asleep"})
 _ANSWERING: Final = frozenset({"running", "shutting down"})
 
 
@@ -66,6 +65,10 @@ class Domain:
         number, _ = await self._ask("asking for the state of", self.handle.state)
         return _STATES.get(number, "unknown")
 
+    async def _is_active(self) -> bool:
+        # A crashed domain may still be there, with its QEMU.
+        return bool(await self._ask("looking at", self.handle.isActive))
+
     async def instance_id(self) -> int | None:
         """Libvirt's number for this run of the domain, None when it is off."""
         number: int = await self._ask("looking at", self.handle.ID)
@@ -84,7 +87,7 @@ class Domain:
 
     async def running(self) -> DomainXml | None:
         """The facts of the run that goes on, None when the domain is off."""
-        if await self.state() not in _RUNNING:
+        if not await self._is_active():
             return None
         return domainxml.read(await self._ask("reading the running state of", self.handle.XMLDesc, 0))
 
@@ -100,10 +103,10 @@ class Domain:
     async def stop(self, policy: StopPolicy, timeout_s: float) -> StopResult:
         """Stop it: ask it to power off and wait up to `timeout_s`, or force it at once; being off already is fine."""
         async with self.lifecycle() as events:
-            state = await self.state()
-            if state not in _RUNNING:
+            if not await self._is_active():
                 return StopResult.WAS_OFF
-            if policy is StopPolicy.GRACEFUL and state in _ANSWERING and await self._powered_off(events, timeout_s):
+            answers = policy is StopPolicy.GRACEFUL and await self.state() in _ANSWERING
+            if answers and await self._powered_off(events, timeout_s):
                 return StopResult.POWERED_OFF
             return await self._forced_off()
 
@@ -137,7 +140,7 @@ class Domain:
         try:
             await call(doing, function, *arguments)
         except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and await self.state() not in _RUNNING:
+            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and not await self._is_active():
                 return False
             raise explain(error, f"{doing} failed", domain=self.name) from error
         return True

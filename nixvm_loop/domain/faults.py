@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 _LOG_FOLDER: Final = Path("/var/log/libvirt/qemu")
 _LOG_LINES: Final = 5
 _PREFIXES: Final = re.compile(
-    r"^(?:internal error: |operation failed: |unsupported configuration: |XML error: )*"
+    r"^(?:(?:internal error|operation failed|unsupported configuration|XML error|Requested operation is not valid): )*"
     r"(?:(?:qemu unexpectedly closed the monitor|process exited while connecting to monitor): )?"
     r"(?:\d{4}-\d\d-\d\dT\S+Z )?(?:qemu[\w-]*: )?"
 )

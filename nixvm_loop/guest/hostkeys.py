@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ _ANNOUNCEMENT: Final = re.compile(
     r"nixvm-loop-host-key: (?P<type>[a-z0-9@.-]+) (?P<key>[A-Za-z0-9+/]+={0,2})(?:\s.*)?",
     re.DOTALL,
 )
+_FIRST_MEETING_WAIT_S: Final = 5.0
 _MAX_ANNOUNCED: Final = 16
 _LENGTH_BYTES: Final = 4
 _ALGORITHMS: Final = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
@@ -114,8 +116,19 @@ class HostKeys:
         announced: Set when the guest has announced a key in this boot.
     """
 
-    def __init__(self, folder: Path, name: str, policy: HostKeyPolicy, *, boot: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        policy: HostKeyPolicy,
+        *,
+        boot: str | None = None,
+        first_meeting_wait_s: float = _FIRST_MEETING_WAIT_S,
+    ) -> None:
         """Read what is kept in `folder` for the guest `name`.
+
+        `first_meeting_wait_s` is how long a guest of which nothing is known may take to announce a key, once something
+        answers for it, before it counts as one that never does.
 
         Raises:
             GuestError: known_hosts is there but cannot be read.
@@ -127,6 +140,8 @@ class HostKeys:
         self._boot = boot
         self._heard: frozenset[str] = frozenset()
         self._known = self._load()
+        self._first_meeting_wait_s = first_meeting_wait_s
+        self._waited = first_meeting_wait_s <= 0
 
     def begin(self, boot: str) -> None:
         """A boot was started: what was announced before does not count any more."""
@@ -146,7 +161,22 @@ class HostKeys:
 
     def judge(self, shown: str) -> Judgement:
         """Whether the key `shown` (`TYPE KEY`) is the guest's."""
-        return judge(self.policy, shown=shown, heard=self._heard, known=self._known, boot=self._boot)
+        judgement = judge(self.policy, shown=shown, heard=self._heard, known=self._known, boot=self._boot)
+        return Judgement.WAIT if judgement is Judgement.ACCEPT and self._meets_first else judgement
+
+    async def announcement(self) -> None:
+        """Wait until the guest announces a key; one that is met for the first time may be one that never will."""
+        if not self._meets_first:
+            await self.announced.wait()
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.announced.wait(), self._first_meeting_wait_s)
+        self._waited = True
+
+    @property
+    def _meets_first(self) -> bool:
+        unknown = not self._heard and self._known == Known()
+        return self.policy is HostKeyPolicy.AUTO and self._boot is not None and unknown and not self._waited
 
     def accepted(self, shown: str) -> None:
         """Keep a key that was accepted at first sight, for this boot."""

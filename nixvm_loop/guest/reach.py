@@ -82,7 +82,7 @@ class _Search:
             if connection is not None:
                 return connection
             if self.unannounced:
-                await self.host_keys.announced.wait()
+                await self.host_keys.announcement()
                 self.unannounced = False
             else:
                 await asyncio.sleep(_RETRY_S)

@@ -6,6 +6,7 @@ import difflib
 import json
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import nixlog
@@ -23,7 +24,6 @@ from nixvm_loop.process import Outcome, Request, Stream, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from nixvm_loop.events.types import Emit
     from nixvm_loop.model.settings import GuestSettings
@@ -110,6 +110,9 @@ def _target(link: Path) -> Path:
 def _request(guest: GuestSettings, out_link: Path) -> Request:
     if guest.flake_dir is not None and not guest.flake_dir.is_dir():
         raise BuildError(f"the flake's folder {guest.flake_dir} does not exist", hint="set `flake` in the config")
+    if guest.flake == str(guest.flake_dir) and not _holds_flake(Path(guest.flake)):
+        hint = "`flake` must name a folder with a flake.nix"
+        raise BuildError(f"there is no flake.nix in {guest.flake_dir}", hint=hint)
     argv = (
         *_NIX,
         "build",
@@ -124,6 +127,11 @@ def _request(guest: GuestSettings, out_link: Path) -> Request:
         *guest.build.options,
     )
     return Request(argv, cwd=guest.flake_dir, env=NIX_ENV)
+
+
+def _holds_flake(folder: Path) -> bool:
+    # Nix looks in the folders above as well.
+    return any((at / "flake.nix").exists() for at in (folder, *folder.parents))
 
 
 async def _explained(guest: GuestSettings, follower: Follower, outcome: Outcome, emit: Emit) -> BuildError:

@@ -80,8 +80,8 @@ class Ears:
         for attempt in range(_ATTEMPTS):
             try:
                 return Notifier(directories, loop, self._deliver, self._broken), directories
-            except FileNotFoundError:
-                # One of them vanished since we looked.
+            except (FileNotFoundError, PermissionError):
+                # One of them changed since we looked.
                 if attempt == _ATTEMPTS - 1:
                     raise
                 directories = frozenset(filter(_can_be_heard, directories))
@@ -130,4 +130,4 @@ def _can_be_heard(path: str) -> bool:
         path.encode()
     except UnicodeEncodeError:
         return False
-    return os.path.isdir(path)
+    return os.path.isdir(path) and os.access(path, os.R_OK)

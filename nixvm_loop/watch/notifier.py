@@ -43,10 +43,11 @@ class Notifier:
         `fail` is told why nothing more will be delivered.
 
         Raises:
-            FileNotFoundError: one of the directories vanished meanwhile.
+            FileNotFoundError, PermissionError: one of the directories vanished, or was closed to us, meanwhile.
             OSError, WatchfilesRustInternalError: the kernel refuses, most likely because of a limit.
         """
-        self._notify = RustNotify(list(directories), False, False, 300, False, True)
+        # Told to ignore missing permissions, watchfiles would pass over an exhausted limit, too.
+        self._notify = RustNotify(list(directories), False, False, 300, False, False)
         self._loop, self._deliver, self._fail = loop, deliver, fail
         self._stop = threading.Event()
         self._retired = threading.Event()

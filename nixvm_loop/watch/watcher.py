@@ -101,7 +101,8 @@ class Watcher:
         except BaseException:
             await self.close()
             raise
-        self._scan_due_s = self._clock.monotonic() + _FIRST_SCAN_S
+        first_s = _DEAF_SCAN_EVERY_S if self._ears.deaf else _FIRST_SCAN_S
+        self._scan_due_s = self._clock.monotonic() + first_s
         return Watched(self._forest.roots, len(self._forest))
 
     async def next(self) -> ChangeSet:

@@ -100,6 +100,8 @@ REFUSALS = [
         "systemctl start libvirtd",
     ),
     ("internal error: unexpected qemu URI path '/nope', try qemu:///system", "no driver for this URI", "libvirt_uri"),
+    ("Requested operation is not valid: network 'default' is not active", "network default", "virsh net-start default"),
+    ("Network not found: no network with matching name 'default'", "has no network default", "virsh net-list"),
     ("no connection driver available for lxc:///system", "no driver for this URI", "libvirt_uri"),
 ]
 

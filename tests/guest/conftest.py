@@ -154,7 +154,9 @@ def access(key: KeyPair) -> Callable[..., Access]:
 def host_keys(tmp_path: Path) -> Callable[..., HostKeys]:
     """The host keys of `demo`, kept in the test's folder."""
 
-    def make(policy: HostKeyPolicy = HostKeyPolicy.AUTO, boot: str | None = "boot-1") -> HostKeys:
-        return HostKeys(tmp_path / "ssh", "demo", policy, boot=boot)
+    def make(
+        policy: HostKeyPolicy = HostKeyPolicy.AUTO, boot: str | None = "boot-1", first_meeting_wait_s: float = 0
+    ) -> HostKeys:
+        return HostKeys(tmp_path / "ssh", "demo", policy, boot=boot, first_meeting_wait_s=first_meeting_wait_s)
 
     return make

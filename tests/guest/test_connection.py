@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -110,12 +112,12 @@ async def test_a_slow_command_is_ended_in_time(start_sshd: Make, connect: Make) 
 
     connection = await connect(await start_sshd(slow))
     started = time.monotonic()
-    result = await connection.run("sleep", 0.3)
+    result = await connection.run("sleep", 0.15)
     assert time.monotonic() - started < 2.0
     assert (result.end, result.exit_status, result.stdout) == (CommandEnd.TIMED_OUT, None, "so far")
     assert (await connection.run("true", 5.0)).ok
-    with pytest.raises(GuestError, match=r"did not answer within 0\.3s"):
-        await connection.gather(FactsRequest(StoreSettings()), timeout_s=0.3)
+    with pytest.raises(GuestError, match=r"did not answer within 0\.15s"):
+        await connection.gather(FactsRequest(StoreSettings()), timeout_s=0.15)
     await connection.close()
 
 
@@ -204,3 +206,26 @@ async def test_a_stranger_believed_at_first_is_found_out(
     with pytest.raises(HostKeyError, match="does not show the guest's host key"):
         await connection.gather(request)
     await connection.close()
+
+
+async def test_a_frozen_guest_is_noticed(start_sshd: Make, connect: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that is there but answers nothing any more ends the connection long before a command's time is over."""
+    monkeypatch.setattr(sys.modules[reach.__module__], "_KEEPALIVE_S", 0.05)
+    sshd = await start_sshd()
+    connection = await connect(sshd)
+    sshd.connections[0]._transport.pause_reading()
+    started = time.monotonic()
+    with pytest.raises(GuestError, match="was lost"):
+        await connection.run("true", 30.0)
+    assert time.monotonic() - started < 2.0
+    assert connection.closed
+    await connection.close()
+
+
+def test_the_room_is_quick_to_import() -> None:
+    """Commands that do not talk to the guest do not pay for asyncssh; `preload` brings it."""
+    code = (
+        "import sys, nixvm_loop.guest as g; assert 'asyncssh' not in sys.modules; "
+        "g.preload(); assert 'asyncssh' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

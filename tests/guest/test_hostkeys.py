@@ -123,13 +123,24 @@ def test_each_boot_announces_anew(host_keys: Callable[..., HostKeys]) -> None:
     assert (keys.judge(OURS), keys.judge(THEIRS)) == (REFUSE, ACCEPT)
 
 
-def test_first_sight_holds_for_the_boot(host_keys: Callable[..., HostKeys]) -> None:
-    """A guest that announces nothing is held to the first key, also by the next process."""
-    keys = host_keys()
+async def test_first_sight_holds_for_the_boot(host_keys: Callable[..., HostKeys]) -> None:
+    """A guest that is met first may yet announce a key; one that does not is held to the first key it showed."""
+    keys = host_keys(first_meeting_wait_s=0.1)
+    assert keys.judge(OURS) is WAIT
+    await keys.announcement()
     assert keys.judge(OURS) is ACCEPT
     keys.accepted(OURS)
     assert (host_keys().judge(OURS), host_keys().judge(THEIRS)) == (ACCEPT, REFUSE)
     assert host_keys(boot="boot-2").judge(THEIRS) is ACCEPT
+
+
+async def test_a_stranger_who_answers_before_the_guest_spoke_is_refused(host_keys: Callable[..., HostKeys]) -> None:
+    """Even at the very first boot, whoever was faster than the guest is not believed."""
+    keys = host_keys(first_meeting_wait_s=0.1)
+    assert keys.judge(THEIRS) is WAIT
+    keys.hear(f"nixvm-loop-host-key: {OURS}")
+    await keys.announcement()
+    assert (keys.judge(OURS), keys.judge(THEIRS)) == (ACCEPT, REFUSE)
 
 
 def test_an_announcement_overrules_first_sight(host_keys: Callable[..., HostKeys]) -> None:

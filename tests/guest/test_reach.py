@@ -155,8 +155,8 @@ async def test_what_never_becomes_an_ssh_session_ends_in_time(
         await writer.drain()
 
     async with tcp_peer(talk) as target:
-        with pytest.raises(GuestError, match=rf"did not answer SSH on 127.0.0.1:\d+ within 0\.5s.*{last}"):
-            await find(access(target), host_keys(), 0.5)
+        with pytest.raises(GuestError, match=rf"did not answer SSH on 127.0.0.1:\d+ within 0\.3s.*{last}"):
+            await find(access(target), host_keys(), 0.3)
 
 
 async def test_silence_ends_in_time_and_leaves_nothing(
@@ -185,14 +185,14 @@ async def test_silence_ends_in_time_and_leaves_nothing(
 async def test_nobody_listens(access: Make, host_keys: Make) -> None:
     """A refused connection is named, and so is the address."""
     target = SshTarget("127.0.0.1", free_port())
-    with pytest.raises(GuestError, match=rf"on 127.0.0.1:{target.port} within 0\.4s \(last: .*refused\)"):
-        await find(access(target), host_keys(), 0.4)
+    with pytest.raises(GuestError, match=rf"on 127.0.0.1:{target.port} within 0\.3s \(last: .*refused\)"):
+        await find(access(target), host_keys(), 0.3)
 
 
 async def test_a_name_that_does_not_exist(access: Make, host_keys: Make) -> None:
     """A host that cannot be resolved is told like any other failure."""
     with pytest.raises(GuestError, match=r"did not answer SSH on nowhere\.invalid:22"):
-        await find(access(SshTarget("nowhere.invalid", 22)), host_keys(), 0.4)
+        await find(access(SshTarget("nowhere.invalid", 22)), host_keys(), 0.2)
 
 
 async def test_a_stranger_is_refused_at_once(start_sshd: Make, access: Make, host_keys: Make) -> None:
@@ -236,8 +236,8 @@ async def test_a_guest_that_stops_announcing_is_not_trusted(start_sshd: Make, ac
     """The wait ends with the time for the boot, as a question of the host key and not of silence."""
     sshd = await start_sshd()
     host_keys().hear(f"nixvm-loop-host-key: {sshd.host_key}")
-    with pytest.raises(HostKeyError, match=r"announced no host key within 0\.5s"):
-        await find(access(sshd.target), host_keys(boot="boot-2"), 0.5)
+    with pytest.raises(HostKeyError, match=r"announced no host key within 0\.3s"):
+        await find(access(sshd.target), host_keys(boot="boot-2"), 0.3)
 
 
 async def test_pinned_accepts_only_what_known_hosts_holds(

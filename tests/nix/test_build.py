@@ -13,8 +13,8 @@ import pytest
 
 from nixvm_loop.errors import BuildError
 from nixvm_loop.events.types import BuildLog, BuildProgress, DiagnosticSeen, StageFinished, StageStarted
-from nixvm_loop.model.values import Stage
 from nixvm_loop.nix import Revision, build, closure, revision
+from nixvm_loop.process import Request, run
 from tests.nix.flakes import Heard, git, guest_of
 
 if TYPE_CHECKING:
@@ -140,8 +140,9 @@ async def test_an_attribute_that_is_missing(checkout: Callable[[str], Path], tmp
 
 async def test_a_folder_without_a_flake(checkout: Callable[[str], Path], tmp_path: Path, heard: Heard) -> None:
     """There is a hint, and no problem line for a file that does not exist."""
-    error = await failure_of(guest_of(checkout("no-flake")), tmp_path / "x", heard)
-    assert "is not part of a flake" in error.message
+    tree = checkout("no-flake")
+    error = await failure_of(guest_of(tree), tmp_path / "x", heard)
+    assert error.message == f"there is no flake.nix in {tree}"
     assert error.hint == "`flake` must name a folder with a flake.nix"
     assert heard.of(DiagnosticSeen) == []
 
@@ -236,6 +237,21 @@ async def test_a_flake_in_a_folder_with_a_space(checkout: Callable[[str], Path],
     assert (await outcome_of(guest_of(tree), tmp_path / "x", heard)).exists()
 
 
+@pytest.mark.parametrize("reference", ["{folder}", "git+file://{top}?dir=guests/demo", "path:{folder}"])
+async def test_a_flake_below_the_top_of_its_repository(
+    checkout: Callable[[str], Path], tmp_path: Path, heard: Heard, reference: str
+) -> None:
+    """However the flake is named, the place is the user's own file."""
+    folder = tmp_path / "top/guests/demo"
+    folder.parent.mkdir(parents=True)
+    checkout("undefined-variable").rename(folder)
+    (folder / ".git").rename(tmp_path / "top/.git")
+    git(tmp_path / "top", "add", "--all")
+    guest = guest_of(folder, flake=reference.format(folder=folder, top=tmp_path / "top"))
+    error = await failure_of(guest, tmp_path / "x", heard)
+    assert error.message == f"{folder}/system.nix:3:12: undefined variable 'hostName'"
+
+
 async def test_an_edited_local_input_is_really_used(tmp_path: Path, heard: Heard) -> None:
     """A folder, a git checkout, an input's input and one without a flake: what is edited counts, not the lock."""
     flake = tmp_path / "flake"
@@ -276,8 +292,6 @@ async def test_an_edited_local_input_is_really_used(tmp_path: Path, heard: Heard
 
 
 async def lock(flake: Path) -> None:
-    from nixvm_loop.process import Request, run  # noqa: PLC0415
-
     argv = ("nix", "--extra-experimental-features", "nix-command flakes", "flake", "lock", str(flake))
     assert (await run(Request(argv))).ok
 
@@ -313,8 +327,3 @@ async def test_the_revision_of_a_checkout(checkout: Callable[[str], Path], tmp_p
     assert (tree / ".git/index").stat().st_mtime_ns == index
     (tmp_path / "plain").mkdir()
     assert await revision(guest_of(tmp_path / "plain")) == Revision(None, dirty=False)
-
-
-def test_the_stages_are_those_of_the_design() -> None:
-    """The names that the assertions above use."""
-    assert (Stage.EVAL, Stage.REALISE) == ("eval", "realise")

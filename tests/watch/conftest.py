@@ -18,7 +18,6 @@ from nixvm_loop.watch import Watched, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from nixvm_loop.events.types import Event
@@ -98,10 +97,11 @@ class Kit:
     """What the tests of this room share."""
 
     root: Path
-    git: Callable[..., str] = staticmethod(git)
-    write: Callable[..., None] = staticmethod(write)
-    commit: Callable[[Path], None] = staticmethod(commit)
-    watching: Callable[..., AbstractAsyncContextManager[Watch]] = staticmethod(_watching)
+
+    git = staticmethod(git)
+    write = staticmethod(write)
+    commit = staticmethod(commit)
+    watching = staticmethod(_watching)
 
     def folder(self) -> SourceRoot:
         """The root as a flake outside of git."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from nixvm_loop.model.sources import SourceKind, SourceRoot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Kit, Watch
+    from tests.watch.conftest import Kit, Watch
 
 
 async def _only_the_marker(kit: Kit, watch: Watch) -> None:
@@ -166,8 +167,6 @@ async def test_the_lock_of_the_index_is_waited_for(repo: Kit) -> None:
 
 async def test_a_lock_left_behind_delays_nothing(repo: Kit) -> None:
     """An old lock, left by a git that crashed, is not waited for."""
-    import os
-
     lock = repo.root / ".git/index.lock"
     lock.touch()
     os.utime(lock, (1, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Kit
+    from tests.watch.conftest import Kit
 
 
 def _plain(path: Path, text: str) -> None:
@@ -95,9 +96,7 @@ def _delete_and_restore(path: Path) -> None:
 
 @pytest.mark.parametrize("action", [_touch, _same, _same_by_rename, _revert, _group_writable, _delete_and_restore])
 @pytest.mark.parametrize("kind", ["git", "folder"])
-async def test_the_same_content_is_no_change(
-    repo: Kit, folder: Kit, action: Callable[[Path], None], kind: str
-) -> None:
+async def test_the_same_content_is_no_change(repo: Kit, folder: Kit, action: Callable[[Path], None], kind: str) -> None:
     """A file that is as it was starts nothing, be it clean, modified or never read before."""
     kit, root = (repo, repo.root) if kind == "git" else (folder, folder.folder())
     kit.write(kit.root, "modules/a.nix", text="modified before the start")
@@ -149,8 +148,6 @@ async def test_a_name_that_is_not_text_does_not_end_the_watch(folder: Kit) -> No
 @pytest.mark.parametrize("kind", ["git", "folder"])
 async def test_cancelling_loses_nothing(repo: Kit, folder: Kit, kind: str) -> None:
     """Whenever a waiting `next` is cancelled, the following one has the change all the same."""
-    import asyncio
-
     kit, root = (repo, repo.root) if kind == "git" else (folder, folder.folder())
     async with kit.watching(root) as watch:
         for number in range(12):
@@ -158,6 +155,6 @@ async def test_cancelling_loses_nothing(repo: Kit, folder: Kit, kind: str) -> No
             waiting = asyncio.create_task(watch.watcher.next())
             await asyncio.sleep(number * 0.008)
             waiting.cancel()
-            (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
-            if isinstance(outcome, asyncio.CancelledError):
+            outcomes = await asyncio.gather(waiting, return_exceptions=True)
+            if isinstance(outcomes[0], asyncio.CancelledError):
                 assert await watch.next() == kit.paths("modules/a.nix")

@@ -15,7 +15,8 @@ from nixvm_loop.model.settings import WatchSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Kit
+    from nixvm_loop.model.sources import SourceRoot
+    from tests.watch.conftest import Kit
 
 
 @pytest.fixture(params=["git", "folder"])
@@ -26,7 +27,7 @@ def kit(request: pytest.FixtureRequest) -> Kit:
     return found
 
 
-def _source(kit: Kit) -> object:
+def _source(kit: Kit) -> SourceRoot | Path:
     return kit.root if (kit.root / ".git").exists() else kit.folder()
 
 
@@ -157,7 +158,7 @@ async def test_lost_events_are_made_up_for(kit: Kit) -> None:
 
 
 async def test_a_folder_leaves_out_what_is_nobodys_work(folder: Kit) -> None:
-    """Result links, git's and direnv's files, what the user ignores: none of them starts anything, or is listened to."""
+    """Result links, git's and direnv's files, what the user ignores: none starts anything or is listened to."""
     settings = WatchSettings(ignore=("node_modules/", "*.log"))
     for name in ("node_modules", ".git", ".direnv"):
         folder.write(folder.root, f"{name}/deep/file.nix")
@@ -201,9 +202,9 @@ async def test_extra_files_may_come_later_and_be_links(repo: Kit, tmp_path: Path
 
 async def test_a_missing_root_is_refused(repo: Kit, tmp_path: Path) -> None:
     """A root, or a path from the settings, that does not exist is the user's to mend."""
-    for arguments in ({"settings": WatchSettings(paths=(tmp_path / "no",))}, {}):
-        root = repo.root if arguments else tmp_path / "no"
+    missing = tmp_path / "no"
+    for root, paths in ((repo.root, (missing,)), (missing, ())):
         with pytest.raises(UsageError, match="no does not exist") as caught:
-            async with repo.watching(root, **arguments):
+            async with repo.watching(root, settings=WatchSettings(paths=paths)):
                 pass
         assert caught.value.hint
