@@ -8,16 +8,18 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from nixvm_loop.errors import GenerationError
-from nixvm_loop.events.types import CheckFinished, CycleFinished, CycleStarted, StageFinished, Stamped
+from nixvm_loop.events.types import CheckFinished, CycleFinished, CycleStarted, Notice, StageFinished, Stamped
 from nixvm_loop.files import PRIVATE_FILE, read_json, write_json
-from nixvm_loop.model.values import Action, CycleRecord, Verdict
+from nixvm_loop.model.values import Action, CycleRecord, Severity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from nixvm_loop.events.types import Emit
 
 _KEPT_CYCLES: Final = 100
 
@@ -36,6 +38,37 @@ class LastSeen:
     store_inodes: int | None
 
 
+class Log:
+    """A private text file. A disk that cannot take any more ends the log, which is told once, but not the cycle."""
+
+    def __init__(self, path: Path, emit: Emit) -> None:
+        self._path, self._emit = path, emit
+        with _reported(f"{path} cannot be written"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor: int | None = os.open(path, flags, PRIVATE_FILE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def write(self, line: str) -> None:
+        """Add a line; its end is added."""
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, (line + "\n").encode(errors="replace"))
+        except OSError as error:
+            self._close()
+            self._emit(Notice(Severity.WARNING, f"{self._path} ends here: {error.strerror}", None))
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
 @dataclass(frozen=True, slots=True)
 class CycleFolder:
     """Where a cycle's logs go."""
@@ -43,11 +76,9 @@ class CycleFolder:
     number: int
     path: Path
 
-    def open_log(self, name: str) -> TextIO:
-        """A private text file for lines, flushed line by line; raises GenerationError."""
-        with _reported(f"{self.path / name} cannot be written"):
-            descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
-            return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="replace")
+    def open_log(self, name: str, emit: Emit) -> Log:
+        """A log for lines; raises GenerationError when it cannot be opened."""
+        return Log(self.path / name, emit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +136,11 @@ class Apply:
         paths = asyncio.create_task(new_paths(self.context, generation))
         verdict: Verdict | None = None
         try:
-            work = restart.put_to_work(self.context, self._domain, generation, self.folder, self.emit)
-            boot = await gate.critical(work)
-            try:
+            async with AsyncExitStack() as listeners:
+                work = restart.put_to_work(
+                    self.context, self._domain, generation, self.folder, self.emit, listeners=listeners
+                )
+                boot = await gate.critical(work)
                 connection = await restart.reach(self.context, boot, self.emit)
                 with stage(self.emit, self.context.clock, Stage.VERIFY):
                     live = await boot.domain.running()
@@ -153,8 +156,6 @@ class Apply:
                         settle_s=self.context.settings.apply.boot_timeout_s,
                     )
                     seen = await observe(self.context, connection, look)
-            finally:
-                await boot.close()
             tell(self.emit, seen.checks)
             verdict = Verdict.OK if verify.failure(seen.checks) is None else Verdict.FAILED
         except NixvmLoopError:
@@ -168,8 +169,8 @@ class Apply:
         return seen.checks
 
     def _annotate(self, generation: Generation, verdict: Verdict | None, notes: CycleNotes) -> None:
-        about = {
-            "verdict": verdict,
+        # An interruption takes nothing from what an earlier boot has proved.
+        about = ({} if verdict is None else {"verdict": verdict}) | {
             "checks": notes.checks,
             "stage_seconds": notes.stage_seconds,
             "console": str(self.folder.path / "console.log"),

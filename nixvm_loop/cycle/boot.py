@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nixvm_loop import guest as guest_room
 from nixvm_loop import signatures
 from nixvm_loop.cycle.context import no_address
-from nixvm_loop.errors import BootError
+from nixvm_loop.errors import BootError, GuestError
 from nixvm_loop.events.types import Console, DomainState
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class BootWatch:
 
     def line(self, line: str) -> None:
         """Take a line of the console."""
-        self._log(line + "\n")
+        self._log(line)
         self._emit(Console(line))
         self._tail = [*self._tail[1 - _TAIL_LINES :], line]
         self._host_keys.hear(line)
@@ -60,7 +60,11 @@ class BootWatch:
             self.lifecycle(event)
 
     async def unless_failed(self, work: Coroutine[Any, Any, guest_room.Connection]) -> guest_room.Connection:
-        """Wait for the guest, but not for one that is known to be gone. Raises BootError for that."""
+        """Wait for the guest, but not for one that is known to be gone.
+
+        Raises:
+            GuestError: it was not reached, BootError if it is known to be gone; with what its console said last.
+        """
         task: asyncio.Future[guest_room.Connection] = asyncio.ensure_future(work)
         waited_for: list[asyncio.Future[Any]] = [task, self._failed]
         try:
@@ -68,6 +72,9 @@ class BootWatch:
             if self._failed.done():
                 self._failed.result()
             return await task
+        except GuestError as error:
+            said = tuple(self._tail) or ("the guest's console said nothing",)
+            raise type(error)(error.message, hint=error.hint, details=error.details or said) from error
         finally:
             if not task.done():
                 task.cancel()
@@ -102,7 +109,7 @@ async def reach_booting(
         if clock.monotonic() > deadline:
             raise no_address(context.settings)
         await asyncio.sleep(_ADDRESS_POLL_S)
-    left = max(deadline - clock.monotonic(), _ADDRESS_POLL_S)
+    left = round(max(deadline - clock.monotonic(), _ADDRESS_POLL_S), 1)
     return await guest_room.reach(access, host_keys=host_keys, emit=emit, clock=clock, timeout_s=left)
 
 

@@ -40,8 +40,8 @@ async def build(context: Context, folder: CycleFolder, emit: Emit) -> Built:
     # Asked for while Nix reads the same tree, so that it is the revision of what is built.
     asking = asyncio.create_task(nix.revision(context.settings))
     try:
-        with stage(emit, context.clock, Stage.BUILD), folder.open_log("nix.log") as log:
-            toplevel = await nix.build(context.settings, slot.root, emit, lambda line: print(line, file=log))
+        with stage(emit, context.clock, Stage.BUILD), folder.open_log("nix.log", emit) as log:
+            toplevel = await nix.build(context.settings, slot.root, emit, log.write)
             artifacts = nix.read_artifacts(toplevel)
         cmdline = command_line(artifacts, context.settings.apply.kernel_params)
         return Built(slot, artifacts, cmdline, await asking)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nixvm_loop.model.settings import GuestSettings
 
 _SSH_PORT: Final = 22
+_PRELOAD_SWITCH_S: Final = 0.0005
 
 
 class Link:
@@ -40,7 +42,7 @@ class Link:
             # Whoever asks for the connection hears of the failure; until then it is nobody's.
             self._hypervisor.add_done_callback(lambda task: task.cancelled() or task.exception())
         if self._preload is None:
-            self._preload = asyncio.create_task(asyncio.to_thread(guest_room.preload))
+            self._preload = asyncio.create_task(asyncio.to_thread(_preload))
 
     async def hypervisor(self) -> libvirt_room.Connection:
         """The connection to libvirt; opened anew when the last one failed or broke. Raises DomainError."""
@@ -73,6 +75,16 @@ class Link:
             for opened in await asyncio.gather(self._hypervisor, return_exceptions=True):
                 if isinstance(opened, libvirt_room.Connection):
                     await opened.close()
+
+
+def _preload() -> None:
+    # An import hardly ever lets go of the interpreter by itself, and the cycle has short things to do meanwhile.
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(_PRELOAD_SWITCH_S)
+    try:
+        guest_room.preload()
+    finally:
+        sys.setswitchinterval(usual_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class Gate:
         return task.result()
 
     def abort(self) -> None:
-        """Cancel the critical part as well: the user insists."""
+        """Cancel the critical part as well: the user insists. Its clean-up is not cut short by insisting further."""
         if self._critical is not None:
             self._critical.cancel()
+            self._critical = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -19,6 +19,8 @@ from nixvm_loop.model.settings import StopPolicy
 from nixvm_loop.model.values import Stage
 
 if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
     from nixvm_loop import guest as guest_room
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.domain import Domain
@@ -29,17 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """A domain that was just started, and who listens to it until `close`."""
+    """A domain that was just started, and who listens to it."""
 
     domain: Domain
     watch: BootWatch
     host_keys: guest_room.HostKeys
     started_s: float
-    listeners: AsyncExitStack
-
-    async def close(self) -> None:
-        """Stop listening; the guest goes on."""
-        await self.listeners.aclose()
 
 
 def flip(context: Context, generation: Generation, emit: Emit) -> None:
@@ -57,9 +54,17 @@ async def define(context: Context, domain: Domain, generation: Generation) -> Do
 
 
 async def put_to_work(
-    context: Context, domain: Domain, generation: Generation, folder: CycleFolder, emit: Emit
+    context: Context,
+    domain: Domain,
+    generation: Generation,
+    folder: CycleFolder,
+    emit: Emit,
+    *,
+    listeners: AsyncExitStack,
 ) -> Boot:
     """Flip, define, stop, start: the part of a cycle that is not left half done.
+
+    Console and domain are listened to until `listeners` is closed.
 
     Raises:
         GenerationError, DomainError: one of them failed. A definition that libvirt refuses undoes the flip.
@@ -78,31 +83,33 @@ async def put_to_work(
         apply = context.settings.apply
         if await domain.stop(apply.stop, apply.stop_timeout_s) is not StopResult.WAS_OFF:
             emit(DomainState("shut off"))
-        return await _start(context, domain, folder, emit)
+        return await _start(context, domain, folder, emit, listeners)
 
 
-async def _start(context: Context, domain: Domain, folder: CycleFolder, emit: Emit) -> Boot:
+async def _start(context: Context, domain: Domain, folder: CycleFolder, emit: Emit, listeners: AsyncExitStack) -> Boot:
     mark = uuid4().hex
     host_keys = context.host_keys(mark)
     host_keys.begin(mark)
-    async with AsyncExitStack() as stack:
-        log = stack.enter_context(folder.open_log("console.log"))
-        watch = BootWatch(emit, log.write, host_keys)
-        stack.callback(watch.close)
-        await domain.start_paused()
-        try:
-            await domain.set_boot_mark(mark)
-            await stack.enter_async_context(console.follow(domain, watch.line))
-            following = asyncio.create_task(watch.follow(await stack.enter_async_context(domain.lifecycle())))
-            stack.push_async_callback(_end, following)
-            await domain.resume()
-        except BaseException:
-            # A domain that has not run yet must not be left paused; why it failed is what is told.
-            with suppress(DomainError):
-                await domain.stop(StopPolicy.FORCE, 0)
-            raise
-        emit(DomainState("running"))
-        return Boot(domain, watch, host_keys, context.clock.monotonic(), stack.pop_all())
+    log = listeners.enter_context(folder.open_log("console.log", emit))
+    watch = BootWatch(emit, log.write, host_keys)
+    listeners.callback(watch.close)
+    starting = asyncio.ensure_future(domain.start_paused())
+    try:
+        await asyncio.shield(starting)
+        await domain.set_boot_mark(mark)
+        await listeners.enter_async_context(console.follow(domain, watch.line))
+        following = asyncio.create_task(watch.follow(await listeners.enter_async_context(domain.lifecycle())))
+        listeners.push_async_callback(_end, following)
+        await domain.resume()
+    except BaseException:
+        # A domain that has not run yet must not be left paused, nor may libvirt start it when we have gone; why it
+        # failed is what is told.
+        await asyncio.gather(starting, return_exceptions=True)
+        with suppress(DomainError):
+            await domain.stop(StopPolicy.FORCE, 0)
+        raise
+    emit(DomainState("running"))
+    return Boot(domain, watch, host_keys, context.clock.monotonic())
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -8,7 +8,7 @@ import shlex
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import verify
 from nixvm_loop.cycle.apply import Apply
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from nixvm_loop.cycle.gate import Gate
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.journal import CycleFolder
+
+_HEAD_START_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,12 @@ class _Cycle:
             raise
 
     async def _stages(self) -> Verdict:
-        self.context.link.warm()
-        built = await self.gate.build(build(self.context, self.folder, self.emit))
+        # After nix has started: the imports would hold it up.
+        warming = asyncio.get_running_loop().call_later(_HEAD_START_S, self.context.link.warm)
+        try:
+            built = await self.gate.build(build(self.context, self.folder, self.emit))
+        finally:
+            warming.cancel()
         apply = Apply(self.context, self.folder, self.emit, built)
         try:
             decision = await apply.decide(self.order.wish)

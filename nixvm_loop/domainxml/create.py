@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
 _ARCH: Final = "x86_64"
-# Slots of the root bus: behind a port of its own, each device would be probed twice by firmware and kernel.
+# Slots of the root bus: without them libvirt adds a bridge for each device.
 _SHARE_SLOT: Final = "0x02"
 _RNG_SLOT: Final = "0x03"
 _NET_SLOT: Final = "0x04"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Reading all files of a huge folder would keep the user waiting. What there was no time for is known by its status
 # until it first changes, so that the first bare `touch` of such a file counts as a change.
-_READING_S: Final = 0.5
+_START_S: Final = 1.0
 _CHUNK_FILES: Final = 500
 
 
@@ -37,6 +37,7 @@ class FolderTree:
         self._known: dict[str, str] = {}
         self._seen: dict[str, int | None] = {}
         self._directories: frozenset[str] = frozenset({root})
+        self._opened_s = 0.0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -64,17 +65,17 @@ class FolderTree:
 
     async def open(self) -> None:
         """Walk the folder."""
+        self._opened_s = time.monotonic()
         found, directories = await asyncio.to_thread(self._walk, self.root)
         self._known = {path: _by_status(seen) for path, seen in found.items()}
         self._seen = dict(found)
         self._directories = frozenset(directories)
 
     async def settle_baseline(self) -> None:
-        """Read what there is time for."""
-        deadline = time.monotonic() + _READING_S
+        """Read what there is time for, and a small tree in any case."""
         paths = list(self._known)
         for start in range(0, len(paths), _CHUNK_FILES):
-            if time.monotonic() > deadline:
+            if start and time.monotonic() - self._opened_s > _START_S:
                 break
             contents = await asyncio.to_thread(content_ids, self.root, paths[start : start + _CHUNK_FILES])
             for path, (seen, content) in contents.items():

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from nixvm_loop.cli import main
+from nixvm_loop.__main__ import run
 from nixvm_loop.spans import LOGGER, Span
 
 
@@ -25,15 +25,15 @@ class _SpanFile(logging.Handler):
             self._file.write(json.dumps(asdict(span)) + "\n")
 
 
-def _run() -> int:
+def _run() -> None:
     file, sys.argv[1:] = Path(sys.argv[1]), sys.argv[2:]
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     with file.open("w", buffering=1, encoding="utf-8") as lines:
         logger.addHandler(_SpanFile(lines))
-        return main()
+        run()
 
 
 if __name__ == "__main__":
-    sys.exit(_run())
+    _run()

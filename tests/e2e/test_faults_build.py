@@ -63,13 +63,13 @@ def test_the_state_of_another_checkout(lab: Lab) -> None:
     """Another checkout under the same state, or another state for the same domain, is exit 2, naming the other."""
     lab.run("cp", "-a", str(lab.flake), str(lab.folder / "second"))
     with lab.configured('flake = "./guest"', 'flake = "./second"'):
-        for command in (("rebuild",), ("create",), ("delete", "--yes")):
-            said = lab.fails(2, *command[1:], command=command[0])
+        for command, *options in (("rebuild",), ("create",), ("delete", "--yes")):
+            said = lab.fails(2, *options, command=command)
             assert f"its flake is {lab.flake}, not {lab.folder}/second" in said
             assert "state_dir of its own" in said
     with lab.configured(f'state_dir = "{lab.state.parent}"', f'state_dir = "{lab.state.parent}-other"'):
-        for command in ("rebuild", "create"):
-            said = lab.fails(2, command=command)
+        for name in ("rebuild", "create"):
+            said = lab.fails(2, command=name)
             assert f"domain {lab.name} belongs to guest {lab.name}, whose state is in {lab.state}" in said
         assert lab.loop("delete", "--yes").returncode == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import socket
 import subprocess
 from typing import TYPE_CHECKING
@@ -10,8 +12,11 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.e2e.lab import Lab
+
+PAGE_BYTES = 4096
 
 
 @pytest.fixture(scope="module")
@@ -98,22 +103,32 @@ def test_a_domain_that_somebody_else_made(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("_untouched")
-def test_the_host_has_no_room(lab: Lab) -> None:
-    """A full disk under the state directory is exit 4, naming the place and the reason; with room it works again."""
-    other = lab.folder / "small"
-    other.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "tmpfs", other], check=True)
+@pytest.mark.parametrize("free_pages", [0, 1, 2])
+def test_the_disk_is_full(lab: Lab, free_pages: int) -> None:
+    """A disk that fills up before the flip, be it at the first write or later, is exit 4 and names place and reason."""
+    small = lab.folder / "small"
+    small.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0755", "tmpfs", small], check=True)
     try:
-        (other / "filler").write_bytes(b"x" * 64 * 1024)
-    except OSError:
-        pass
-    try:
-        with lab.configured(f'state_dir = "{lab.state.parent}"', f'state_dir = "{other}"'):
+        shutil.copytree(lab.state, small / lab.name, symlinks=True)
+        subprocess.run(["mount", "--bind", small / lab.name, lab.state], check=True)
+        fill(small / "filler", free_pages)
+        with lab.edited("configuration.nix", "Hello from the mini guest.", f"No room ({free_pages})."):
             said = lab.fails(4)
     finally:
-        subprocess.run(["umount", other], check=True)
-    assert str(other) in said
+        subprocess.run(["umount", lab.state], check=True)
+        subprocess.run(["umount", small], check=True)
+    assert "nixvm-loop: error: " in said
     assert "No space left on device" in said
+
+
+def fill(file: Path, free_pages: int) -> None:
+    """Leave so much room on the file's disk."""
+    with file.open("wb", buffering=0) as filler:
+        with contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(PAGE_BYTES))
+        filler.truncate(filler.tell() - free_pages * PAGE_BYTES)
 
 
 @pytest.mark.usefixtures("_untouched")

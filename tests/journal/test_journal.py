@@ -3,24 +3,25 @@ from __future__ import annotations
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Event, StageFinished, Stamped
-from nixvm_loop.journal import CycleNotes, Journal, LastSeen
-from nixvm_loop.model.values import Action, Stage, Verdict
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Event, Notice, StageFinished, Stamped
+from nixvm_loop.journal import CycleNotes, Journal, LastSeen, Log
+from nixvm_loop.model.values import Action, Severity, Stage, Verdict
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def fail_on_event(event: Event) -> None:
+    raise AssertionError(event)
 
 
 def test_a_cycle_is_kept_with_its_logs_and_times(tmp_path: Path) -> None:
     """What the events said of a cycle comes back from the disk; its logs are the user's alone."""
     journal = Journal(tmp_path)
     folder = journal.begin()
-    with folder.open_log("nix.log") as log:
-        log.write("a line\n")
+    with folder.open_log("nix.log", fail_on_event) as log:
+        log.write("a line")
     assert (folder.path / "nix.log").read_text() == "a line\n"
     assert stat.S_IMODE((folder.path / "nix.log").stat().st_mode) == 0o600
     notes = CycleNotes()
@@ -37,6 +38,15 @@ def test_a_cycle_is_kept_with_its_logs_and_times(tmp_path: Path) -> None:
     assert Journal(tmp_path).last() == record
     assert record.stage_seconds == {"build": 1.235}
     assert (record.exit_code, record.error) == (7, "no")
+
+
+def test_a_full_disk_ends_a_log_but_not_the_cycle() -> None:
+    """The first line that does not fit is told with the file and the reason, once."""
+    told: list[Event] = []
+    with Log(Path("/dev/full"), told.append) as log:
+        log.write("lost")
+        log.write("lost, too")
+    assert told == [Notice(Severity.WARNING, "/dev/full ends here: No space left on device", None)]
 
 
 def test_a_line_that_a_crash_cut_short_is_passed_over(tmp_path: Path) -> None:
