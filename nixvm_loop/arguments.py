@@ -72,7 +72,7 @@ examples:
 """
 _WATCH_EXAMPLES: Final = """\
 examples:
-  nixvm-loop watch              live view on a terminal; q ends it
+  nixvm-loop watch              live view on a terminal; Ctrl-C ends it
   nixvm-loop watch -o plain     a line for each cycle and problem, for editors
 """
 _CREATE_EXAMPLES: Final = """\

@@ -23,7 +23,7 @@ _LINE_LIMIT: Final = 4000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, `sys.argv` by default, and return its exit code. Nothing but its code comes out of it."""
     try:
-        _listen_to_sigint()
+        _listen_to_signals()
         try:
             return _run(parse(argv))
         finally:
@@ -52,10 +52,12 @@ def _run(arguments: Arguments) -> int:
         return _tell(error, arguments.verbosity)
 
 
-def _listen_to_sigint() -> None:
+def _listen_to_signals() -> None:
     # A script's background job starts with SIGINT ignored. Children would inherit that, and none could be interrupted.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _tell(error: BaseException, verbosity: Verbosity) -> int:

@@ -27,10 +27,12 @@ class Seen:
     Attributes:
         running: Whether the domain runs.
         trouble: Why the running guest cannot be left as it is, None when it was found sound or was not asked.
+        definition: What has to change in the domain's own definition, in words.
     """
 
     running: bool
     trouble: str | None = None
+    definition: tuple[str, ...] = ()
 
 
 def same_system(artifacts: Artifacts, cmdline: str, current: Generation | None) -> bool:
@@ -45,6 +47,7 @@ def decide(wish: Wish, artifacts: Artifacts, cmdline: str, current: Generation |
         reasons.append("a restart was asked for")
     if not seen.running:
         reasons.append("the domain is not running")
+    reasons += [f"the domain's definition changes: {change}" for change in seen.definition]
     if not same_system(artifacts, cmdline, current):
         reasons += _differences(artifacts, cmdline, current)
     elif seen.running and seen.trouble is not None:

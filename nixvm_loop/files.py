@@ -20,6 +20,8 @@ def write_atomic(path: Path, text: str, *, mode: int = PRIVATE_FILE) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), mode)
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a rename may reach the disk before the content does
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)

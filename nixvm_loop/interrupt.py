@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nixvm_loop.errors import InterruptedByUser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -31,26 +32,26 @@ async def interruptible(work: Coroutine[Any, Any, T], insist: Callable[[], None]
         else:
             insist()
 
-    with_handlers(on_signal)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if seen:
-            raise InterruptedByUser(f"interrupted by {seen[0]}") from None
-        raise
-    finally:
-        without_handlers()
+    with handling(on_signal):
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if seen:
+                raise InterruptedByUser(f"interrupted by {seen[0]}") from None
+            raise
 
 
-def with_handlers(on_signal: Callable[[str], None]) -> None:
-    """Have the running loop call `on_signal` with a signal's name."""
+@contextmanager
+def handling(on_signal: Callable[[str], None]) -> Iterator[None]:
+    """Have the running loop call `on_signal` with a signal's name; one that we were started to ignore stays ignored."""
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    taken = [number for number in _SIGNALS if before[number] is not signal.SIG_IGN]
+    for number in taken:
         loop.add_signal_handler(number, on_signal, number.name)
-
-
-def without_handlers() -> None:
-    """Undo `with_handlers`."""
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.remove_signal_handler(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number] or signal.SIG_DFL)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nixvm_loop.errors import GenerationError
 from nixvm_loop.events.types import CheckFinished, CycleFinished, CycleStarted, Notice, StageFinished, Stamped
-from nixvm_loop.files import PRIVATE_FILE, read_json, write_json
+from nixvm_loop.files import PRIVATE_FILE, read_json, write_atomic, write_json
 from nixvm_loop.model.values import Action, CycleRecord, Severity, Verdict
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class CycleFolder:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """The journal of one guest. Writing wants the guest's lock held."""
+    """The journal of one guest. All writing but `see` wants the guest's lock held."""
 
     state_dir: Path
 
@@ -108,6 +108,9 @@ class Journal:
             with os.fdopen(descriptor, "ab+") as file:
                 cut_short = file.seek(0, os.SEEK_END) > 0 and os.pread(descriptor, 1, file.tell() - 1) != b"\n"
                 file.write((b"\n" if cut_short else b"") + line.encode() + b"\n")
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            if len(lines) > 2 * _KEPT_CYCLES:
+                write_atomic(path, "".join(lines[-_KEPT_CYCLES:]))
 
     def last(self) -> CycleRecord | None:
         """The newest finished cycle; a line that a crash cut short is passed over."""
@@ -125,12 +128,12 @@ class Journal:
             write_json(self.state_dir / "seen.json", asdict(seen) | {"time": seen.time.isoformat()})
 
     def last_seen(self) -> LastSeen | None:
-        """What the guest said when it was last asked, None if it never was."""
-        with _reported("what the guest last said cannot be read"):
+        """What the guest said when it was last asked; None if it never was, or the memory of it is damaged."""
+        try:
             value = read_json(self.state_dir / "seen.json")
-            if value is None:
-                return None
-            return LastSeen(**value | {"time": datetime.fromisoformat(value["time"])})
+            return None if value is None else LastSeen(**value | {"time": datetime.fromisoformat(value["time"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
 
 
 @dataclass(slots=True)

@@ -40,13 +40,14 @@ async def held(path: Path, me: Holder, on_wait: Callable[[Holder | None], None])
     Raises:
         GenerationError: the lock's file or its folder cannot be made.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-    except OSError as error:
-        raise GenerationError(f"{path} cannot be opened: {error.strerror}") from error
+    descriptor = _open(path)
     try:
         await _acquire(descriptor, path, on_wait)
+        while not _is_still(path, descriptor):
+            # Whoever held it has removed the whole state; a lock that nobody else can see is none.
+            os.close(descriptor)
+            descriptor = _open(path)
+            await _acquire(descriptor, path, on_wait)
         _sign(descriptor, path, me)
         try:
             yield
@@ -54,6 +55,21 @@ async def held(path: Path, me: Holder, on_wait: Callable[[Holder | None], None])
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    except OSError as error:
+        raise GenerationError(f"{path} cannot be opened: {error.strerror}") from error
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _sign(descriptor: int, path: Path, me: Holder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, assert_never
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 from nixvm_loop import nix
 from nixvm_loop.cycle.gate import Gate
 from nixvm_loop.cycle.run import Order, run_cycle
-from nixvm_loop.errors import GenerationError, UsageError
+from nixvm_loop.errors import BuildError, GenerationError, UsageError
 from nixvm_loop.events.types import ChangesSeen, LoopStarted, LoopStopped, Notice
-from nixvm_loop.interrupt import with_handlers, without_handlers
+from nixvm_loop.interrupt import handling
 from nixvm_loop.loop import (
     Begin,
     Built,
@@ -58,15 +59,13 @@ class Runner:
         Raises:
             UsageError: the flake's files cannot be watched.
         """
-        with_handlers(self._on_signal)
-        try:
-            await self._watch_roots()
-            self._tell_of_missing_lock()
-            return await self._loop()
-        finally:
-            without_handlers()
-            await self._end(self._watching)
-            await self._end(self._cycle)
+        with handling(self._on_signal):
+            try:
+                await self._watch_roots()
+                self._tell_of_missing_lock()
+                return await self._loop()
+            finally:
+                await self._end(self._watching, self._cycle)
 
     def _tell_of_missing_lock(self) -> None:
         notice = nix.missing_lock(self.context.settings)
@@ -137,13 +136,16 @@ class Runner:
     async def _watch_roots_again(self) -> None:
         # While the flake's folder is away, the old watcher waits for it to come back.
         with suppress(UsageError):
-            await self._watch_roots()
+            replaced = await self._watch_roots()
+            if replaced:
+                # What was saved there meanwhile is in the new watcher's first look, but in no cycle yet.
+                self._inputs.put_nowait(Changed(frozenset(root.path for root in self._roots)))
 
-    async def _watch_roots(self) -> None:
-        """Watch what the flake sees now; an edit may have given it other inputs."""
-        roots = nix.source_roots(self.context.settings)
+    async def _watch_roots(self) -> bool:
+        """Watch what the flake sees now, an edit may have given it other inputs; whether that is something new."""
+        roots = self._source_roots()
         if roots == self._roots:
-            return
+            return False
         settings = self.context.settings
         watcher = Watcher(
             roots,
@@ -157,6 +159,14 @@ class Runner:
         previous, self._watching = self._watching, asyncio.create_task(self._follow(watcher))
         self._roots = roots
         await self._end(previous)
+        return True
+
+    def _source_roots(self) -> tuple[SourceRoot, ...]:
+        try:
+            return nix.source_roots(self.context.settings)
+        except BuildError:
+            # The lock file cannot be read, as in the middle of a merge. The cycle's build says so.
+            return self._roots or nix.own_root(self.context.settings)
 
     async def _follow(self, watcher: Watcher) -> None:
         try:
@@ -168,17 +178,17 @@ class Runner:
             await watcher.close()
 
     def _untracked(self, paths: tuple[Path, ...]) -> None:
-        names = " ".join(str(path) for path in paths)
-        self.context.emitter(
-            Notice(Severity.WARNING, f"not tracked by git, so Nix does not see it: {names}", f"git add -N {names}")
-        )
+        named = paths[:_NAMED_PATHS]
+        more = f" and {len(paths) - len(named)} more" if len(paths) > len(named) else ""
+        message = f"not tracked by git, so Nix does not see it: {', '.join(map(str, named))}{more}"
+        hint = shlex.join(["git", "-C", str(named[0].parent), "add", "-N", *map(str, named)])
+        self.context.emitter(Notice(Severity.WARNING, message, hint))
 
-    async def _end(self, task: asyncio.Task[Any] | None) -> None:
-        if task is None:
-            return
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    async def _end(self, *tasks: asyncio.Task[None] | None) -> None:
+        ending = [task for task in tasks if task is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
 
 def reason_for(paths: tuple[Path, ...]) -> str:

@@ -12,6 +12,7 @@ from nixvm_loop import present
 from nixvm_loop.events.emitter import Emitter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from nixvm_loop.arguments import Arguments
@@ -29,15 +30,15 @@ class Call:
     settings: GuestSettings
     clock: Clock
 
-    def sink(self) -> AbstractContextManager[Sink]:
-        """The presenter that the user chose."""
+    def sink(self, on_closed: Callable[[], None] | None = None) -> AbstractContextManager[Sink]:
+        """The presenter that the user chose; `on_closed` is called when whoever read its output has gone."""
         return present.sink(
             self.arguments.output,
             sys.stdout,
             sys.stderr,
             self.clock,
             verbosity=self.arguments.verbosity,
-            on_closed=_stop,
+            on_closed=on_closed,
         )
 
     def emitter(self, sink: Sink) -> Emitter:
@@ -45,13 +46,19 @@ class Call:
         return Emitter((sink,), self.clock, guest=self.settings.name)
 
     def context(self, sink: Sink) -> Context:
-        """What cycles work with; its link is to be closed."""
+        """What cycles work with; its link is to be closed.
+
+        Raises:
+            UsageError: the state directory is another flake's.
+        """
         # Only commands that act on the guest pay for these imports.
         from nixvm_loop.cycle.context import Context, Link  # noqa: PLC0415
+        from nixvm_loop.generation import identity  # noqa: PLC0415
         from nixvm_loop.generation.store import Generations  # noqa: PLC0415
         from nixvm_loop.journal import Journal  # noqa: PLC0415
 
         state_dir = self.settings.state_dir
+        identity.check(state_dir, flake=self.settings.flake)
         return Context(
             self.settings,
             self.clock,
@@ -62,6 +69,6 @@ class Call:
         )
 
 
-def _stop() -> None:
-    # Nobody reads any more: end as on the same request from outside, in order and with nothing left behind.
+def stop_in_order() -> None:
+    """End this process as on a request from outside; for commands that listen to signals."""
     os.kill(os.getpid(), signal.SIGTERM)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from nixvm_loop.commands.rebuild import one_cycle
-from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, owned
+from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, own_key, owned
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.decide import Wish
 from nixvm_loop.errors import UsageError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nixvm_loop.model.settings import GuestSettings, MachineSettings
 
 _NO_SYSTEM_YET = "init=/not-built-yet"
+_NO_KEY_YET = "ssh-ed25519 made-by-nixvm-loop-create"
 
 
 def run(call: Call) -> int:
@@ -57,7 +58,7 @@ async def _create(call: Call, sink: Sink, machine: MachineSettings) -> str:
         if existing is not None:
             check_ours(context.settings, await existing.definition())
         if call.arguments.print_xml:
-            return await _xml(context, machine, hypervisor, existing.uuid if existing else None)
+            return await _xml(context, machine, hypervisor, existing.uuid if existing else None, _key_so_far(context))
         return await _define(context, machine, hypervisor, existing)
     finally:
         await context.link.close()
@@ -69,7 +70,7 @@ async def _define(context: Context, machine: MachineSettings, hypervisor: Connec
     async with hold(context):
         context.generations.prepare()
         uuid = existing.uuid if existing else identity.domain_uuid(settings.state_dir) or str(uuid4())
-        xml = await _xml(context, machine, hypervisor, uuid)
+        xml = await _xml(context, machine, hypervisor, uuid, own_key(settings))
         domain = await hypervisor.define(xml)
         identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
     done = "updated" if existing else "defined"
@@ -78,10 +79,19 @@ async def _define(context: Context, machine: MachineSettings, hypervisor: Connec
     return xml
 
 
-async def _xml(context: Context, machine: MachineSettings, hypervisor: Connection, uuid: str | None) -> str:
+def _key_so_far(context: Context) -> str | None:
+    # Printing makes no key; `create` will.
+    settings = context.settings
+    made = settings.state_dir / "ssh" / "id_ed25519"
+    return own_key(settings) if made.exists() or settings.ssh.key is not None else _NO_KEY_YET
+
+
+async def _xml(
+    context: Context, machine: MachineSettings, hypervisor: Connection, uuid: str | None, key: str | None
+) -> str:
     generations = context.generations
-    current = generations.current()
+    current = generations.current_or_none()
     boot = BootConfig(str(generations.kernel_link), str(generations.initrd_link), _NO_SYSTEM_YET)
     if current is not None:
         boot = await boot_for(context, hypervisor, current)
-    return owned(context.settings, machine, await hypervisor.host(), boot, uuid)
+    return owned(context.settings, machine, await hypervisor.host(), boot, uuid=uuid, key=key)

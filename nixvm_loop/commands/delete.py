@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.errors import GenerationError, UsageError
 from nixvm_loop.events.types import Notice
-from nixvm_loop.generation import identity
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.settings import StopPolicy
 from nixvm_loop.model.values import Severity
@@ -33,17 +32,37 @@ _OURS: Final = (
 def run(call: Call) -> int:
     """Ask, then remove; raises UsageError when nobody can be asked."""
     with call.sink() as sink:
+        if not call.arguments.yes:
+            # Between two runs of the event loop, so that Ctrl-C ends the question at once.
+            _ask(asyncio.run(interruptible(_what(call, sink))))
         asyncio.run(interruptible(_delete(call, sink)))
     return 0
+
+
+async def _what(call: Call, sink: Sink) -> str:
+    context = call.context(sink)
+    try:
+        domain = await _own_domain(context)
+        return f"{call.settings.state_dir}" + (f" and domain {call.settings.domain}" if domain else "")
+    finally:
+        await context.link.close()
+
+
+def _ask(what: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"delete would remove {what}, and there is nobody to ask", hint="say --yes")
+    sys.stderr.write(f"Remove {what}? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was removed")
 
 
 async def _delete(call: Call, sink: Sink) -> None:
     context = call.context(sink)
     try:
-        identity.check(context.settings.state_dir, flake=context.settings.flake)
         domain = await _own_domain(context)
-        if not call.arguments.yes:
-            await asyncio.to_thread(_ask, context, domain)
+        if domain is None:
+            await _tell_what_stays(context)
         await _remove(context, domain)
     finally:
         await context.link.close()
@@ -54,22 +73,16 @@ async def _own_domain(context: Context) -> Domain | None:
     settings = context.settings
     domain = await (await context.link.hypervisor()).find(settings.domain)
     owner = None if domain is None else (await domain.definition()).owner
-    if owner is not None and owner.state_dir == str(settings.state_dir):
-        return domain
-    if domain is not None:
-        whose = "was not made by nixvm-loop" if owner is None else f"belongs to the guest of {owner.state_dir}"
-        context.emitter(Notice(Severity.INFO, f"domain {settings.domain} {whose} and stays", None))
-    return None
+    return domain if owner is not None and owner.state_dir == str(settings.state_dir) else None
 
 
-def _ask(context: Context, domain: Domain | None) -> None:
-    what = f"{context.settings.state_dir}" + (f" and domain {context.settings.domain}" if domain else "")
-    if not sys.stdin.isatty():
-        raise UsageError(f"delete would remove {what}, and there is nobody to ask", hint="say --yes")
-    sys.stdout.write(f"Remove {what}? [y/N] ")
-    sys.stdout.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise UsageError("nothing was removed")
+async def _tell_what_stays(context: Context) -> None:
+    settings = context.settings
+    if await (await context.link.hypervisor()).find(settings.domain) is None:
+        return
+    hint = "its <kernel> and <initrd> are gone with the state: set them before it is started again"
+    text = f"domain {settings.domain} was not made by nixvm-loop for this guest and stays"
+    context.emitter(Notice(Severity.INFO, text, hint))
 
 
 async def _remove(context: Context, domain: Domain | None) -> None:

@@ -6,19 +6,21 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nixvm_loop import nix
+from nixvm_loop.commands.call import stop_in_order
 from nixvm_loop.cycle.gate import Gate
-from nixvm_loop.cycle.run import Order, run_cycle
+from nixvm_loop.cycle.run import Order, Result, run_cycle
 from nixvm_loop.decide import Wish
 from nixvm_loop.interrupt import interruptible
 
 if TYPE_CHECKING:
     from nixvm_loop.commands.call import Call
+    from nixvm_loop.cycle.context import Context
     from nixvm_loop.events.emitter import Sink
 
 
 def run(call: Call) -> int:
     """Run one cycle; raises what ended it, if that was not success."""
-    with call.sink() as sink:
+    with call.sink(stop_in_order) as sink:
         return asyncio.run(one_cycle(call, sink, Wish.RESTART if call.arguments.force else Wish.AS_NEEDED))
 
 
@@ -29,10 +31,14 @@ async def one_cycle(call: Call, sink: Sink, wish: Wish) -> int:
     notice = nix.missing_lock(call.settings)
     if notice is not None:
         context.emitter(notice)
-    try:
-        result = await interruptible(run_cycle(context, Order("asked for", wish=wish), gate), gate.abort)
-    finally:
-        await context.link.close()
+    result = await interruptible(_and_close(context, Order("asked for", wish=wish), gate), gate.abort)
     if result.error is not None:
         raise result.error
     return result.finished.exit_code
+
+
+async def _and_close(context: Context, order: Order, gate: Gate) -> Result:
+    try:
+        return await run_cycle(context, order, gate)
+    finally:
+        await context.link.close()

@@ -33,13 +33,14 @@ async def _argv(call: Call, sink: Sink) -> tuple[str, ...]:
     context = call.context(sink)
     try:
         domain = await context.link.domain()
-        access = await context.access(domain, await domain.definition())
+        definition = await domain.definition()
+        host_keys = context.host_keys(await domain.boot_mark())
+        if not host_keys.known or context.by_lease(definition):
+            # Nothing to hold this boot to yet, or not sure where it is: meet it once, under the rules of a cycle.
+            await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)
+        access = context.link.access or next(iter(await context.accesses(domain, definition)), None)
         if access is None:
             raise no_address(call.settings)
-        host_keys = context.host_keys(await domain.boot_mark())
-        if not host_keys.known:
-            # Nothing to hold the guest to yet: meet it once, under the same rules as a cycle.
-            await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)
         return ssh_argv(access, host_keys.file, call.arguments.remote)
     finally:
         await context.link.close()

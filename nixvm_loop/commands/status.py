@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nixvm_loop.errors import DomainError
 from nixvm_loop.events.types import Status
+from nixvm_loop.generation import identity
 from nixvm_loop.generation.store import Generations
 from nixvm_loop.journal import Journal
 from nixvm_loop.lock import read_holder
@@ -34,12 +35,10 @@ async def _domain_state(settings: GuestSettings) -> tuple[str, str | None]:
 
     try:
         async with asyncio.timeout(_LIBVIRT_TIMEOUT_S):
+            # Not closed: the process ends right after, and a libvirt that hangs is not to be waited for.
             connection = await Connection.open(settings.libvirt_uri)
-            try:
-                domain = await connection.find(settings.domain)
-                return ("not defined", None) if domain is None else (await domain.state(), None)
-            finally:
-                await connection.close()
+            domain = await connection.find(settings.domain)
+            return ("not defined", None) if domain is None else (await domain.state(), None)
     except DomainError as error:
         return _UNKNOWN, error.message
     except TimeoutError:
@@ -48,6 +47,7 @@ async def _domain_state(settings: GuestSettings) -> tuple[str, str | None]:
 
 def _status(call: Call, state: str, problem: str | None) -> Status:
     settings = call.settings
+    identity.check(settings.state_dir, flake=settings.flake)
     generations, journal = Generations(settings.state_dir), Journal(settings.state_dir)
     seen, last = journal.last_seen(), journal.last()
     holder = read_holder(settings.state_dir / "lock")

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from nixvm_loop.events.emitter import Sink
 
 _REACH_TIMEOUT_S = 15.0
-_SETTLE_S = 30.0
 
 
 def run(call: Call) -> int:
@@ -48,7 +47,9 @@ async def _look(context: Context) -> None:
         raise GuestError(f"domain {settings.domain} is not running", hint="nixvm-loop rebuild starts it")
     connection = await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)
     paths = await new_paths(context, generation)
-    seen = await observe(context, connection, Look(Action.NONE, generation, live, paths=paths, settle_s=_SETTLE_S))
+    seen = await observe(
+        context, connection, Look(Action.NONE, generation, live, paths=paths, settle_s=settings.apply.boot_timeout_s)
+    )
     tell(context.emitter, seen.checks)
     failure = verify.failure(seen.checks)
     if failure is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from nixvm_loop.commands.call import stop_in_order
 from nixvm_loop.errors import InterruptedByUser
 from nixvm_loop.runner import Runner
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Watch and run cycles; ends by a signal."""
-    with call.sink() as sink:
+    with call.sink(stop_in_order) as sink:
         asyncio.run(_watch(call, sink))
     return InterruptedByUser.exit_code
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+import itertools
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nixvm_loop import guest as guest_room
 from nixvm_loop import signatures
 from nixvm_loop.cycle.context import no_address
+from nixvm_loop.domain.lifecycle import LifecycleKind
 from nixvm_loop.errors import BootError, GuestError
-from nixvm_loop.events.types import Console, DomainState
+from nixvm_loop.events.types import Console, DomainState, Notice
+from nixvm_loop.model.values import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
 
 _ADDRESS_POLL_S: Final = 0.25
 _TAIL_LINES: Final = 12
+_LEASE_TRY_S: Final = 6.0
+# Libvirt tells of a domain's end a little later than the console does.
+_CONSOLE_END_S: Final = 1.0
+
+T = TypeVar("T")
 
 
 class BootWatch:
@@ -39,7 +47,10 @@ class BootWatch:
         self._log(line)
         self._emit(Console(line))
         self._tail = [*self._tail[1 - _TAIL_LINES :], line]
-        self._host_keys.hear(line)
+        try:
+            self._host_keys.hear(line)
+        except GuestError as error:
+            self._fail(error.message, error.hint)
         found = signatures.find(signatures.Source.CONSOLE, line)
         if found is not None:
             self._fail(f"the guest did not boot: {found.cause}", found.fix)
@@ -47,10 +58,10 @@ class BootWatch:
     def lifecycle(self, event: LifecycleEvent) -> None:
         """Take an event of libvirt's."""
         if event.ended:
-            self._emit(DomainState("shut off"))
+            self._emit(DomainState("crashed" if event.kind is LifecycleKind.PANICKED else "shut off"))
             self._fail(f"the guest did not boot: the domain {event.words}", "see the console's last lines below")
 
-    def _fail(self, message: str, hint: str) -> None:
+    def _fail(self, message: str, hint: str | None) -> None:
         if not self._failed.done():
             self._failed.set_exception(BootError(message, hint=hint, details=tuple(self._tail)))
 
@@ -59,13 +70,21 @@ class BootWatch:
         async for event in events:
             self.lifecycle(event)
 
-    async def unless_failed(self, work: Coroutine[Any, Any, guest_room.Connection]) -> guest_room.Connection:
-        """Wait for the guest, but not for one that is known to be gone.
+    async def console_ends(self, ended: Coroutine[Any, Any, None]) -> None:
+        """Tell when the console falls silent for us although the guest goes on."""
+        await ended
+        await asyncio.sleep(_CONSOLE_END_S)
+        if not self._failed.done():
+            message = "the guest's console is read by somebody else now; what it says is not known here any more"
+            self._emit(Notice(Severity.WARNING, message, "leave virsh console, or nixvm-loop console, during a boot"))
+
+    async def unless_failed(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for something of the guest's, but not from one that is known to be gone.
 
         Raises:
             GuestError: it was not reached, BootError if it is known to be gone; with what its console said last.
         """
-        task: asyncio.Future[guest_room.Connection] = asyncio.ensure_future(work)
+        task: asyncio.Future[T] = asyncio.ensure_future(work)
         waited_for: list[asyncio.Future[Any]] = [task, self._failed]
         try:
             await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
@@ -97,20 +116,34 @@ async def reach_booting(
     emit: Emit,
     timeout_s: float,
 ) -> guest_room.Connection:
-    """A connection to a guest that may still be coming up; libvirt is asked until it knows the address.
+    """A connection to a guest that may still be coming up.
+
+    An address that libvirt has leased may be that of an earlier boot: such ones are tried in turn, and asked for again.
 
     Raises:
-        GuestError: it was not reached within `timeout_s`.
-        DomainError: libvirt knew no address by then.
+        GuestError: it was not reached within `timeout_s`, or libvirt knew no address by then.
     """
     clock = context.clock
     deadline = clock.monotonic() + timeout_s
-    while (access := await context.access(domain, definition)) is None:
-        if clock.monotonic() > deadline:
+    for turn in itertools.count():
+        left = round(max(deadline - clock.monotonic(), _ADDRESS_POLL_S), 1)
+        found = await context.accesses(domain, definition)
+        if not found and clock.monotonic() > deadline:
             raise no_address(context.settings)
-        await asyncio.sleep(_ADDRESS_POLL_S)
-    left = round(max(deadline - clock.monotonic(), _ADDRESS_POLL_S), 1)
-    return await guest_room.reach(access, host_keys=host_keys, emit=emit, clock=clock, timeout_s=left)
+        if not found:
+            await asyncio.sleep(_ADDRESS_POLL_S)
+            continue
+        patience = asyncio.timeout(_LEASE_TRY_S if context.by_lease(definition) and left > _LEASE_TRY_S else None)
+        try:
+            async with patience:
+                access = found[turn % len(found)]
+                reached = await guest_room.reach(access, host_keys=host_keys, emit=emit, clock=clock, timeout_s=left)
+                context.link.access = access
+                return reached
+        except TimeoutError:
+            if not patience.expired():
+                raise
+    raise AssertionError
 
 
 async def connect(context: Context, domain: Domain, emit: Emit, timeout_s: float) -> guest_room.Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ class Link:
         self._hypervisor: asyncio.Task[libvirt_room.Connection] | None = None
         self._preload: asyncio.Task[None] | None = None
         self.ssh: guest_room.Connection | None = None
+        self.access: guest_room.Access | None = None
 
     def warm(self) -> None:
         """Begin with what takes its time while nobody waits for it: libvirt's greeting and asyncssh's import."""
@@ -74,7 +76,9 @@ class Link:
             self._hypervisor.cancel()
             for opened in await asyncio.gather(self._hypervisor, return_exceptions=True):
                 if isinstance(opened, libvirt_room.Connection):
-                    await opened.close()
+                    # The work is done: a libvirt that hangs now changes nothing.
+                    with suppress(DomainError):
+                        await opened.close()
 
 
 def _preload() -> None:
@@ -114,37 +118,41 @@ class Context:
             self.settings.state_dir / "ssh", self.settings.name, self.settings.ssh.host_key, boot=boot
         )
 
-    async def access(self, domain: libvirt_room.Domain, definition: DomainXml) -> guest_room.Access | None:
-        """How the guest is reached, None while libvirt does not yet know its address."""
-        target = await self._target(domain, definition)
-        if target is None:
-            return None
+    async def accesses(self, domain: libvirt_room.Domain, definition: DomainXml) -> tuple[guest_room.Access, ...]:
+        """How the guest may be reached, the likeliest way first; none while libvirt does not yet know its address."""
         ssh = self.settings.ssh
-        return guest_room.Access(
-            name=self.settings.name,
-            target=target,
-            user=ssh.user,
-            key=self.key,
-            host_key=ssh.host_key,
-            proxy_command=ssh.proxy_command,
+        return tuple(
+            guest_room.Access(
+                name=self.settings.name,
+                target=target,
+                user=ssh.user,
+                key=self.key,
+                host_key=ssh.host_key,
+                proxy_command=ssh.proxy_command,
+            )
+            for target in await self._targets(domain, definition)
         )
 
-    async def _target(self, domain: libvirt_room.Domain, definition: DomainXml) -> SshTarget | None:
+    def by_lease(self, definition: DomainXml) -> bool:
+        """Whether only libvirt's leases tell the guest's address."""
+        ssh = self.settings.ssh
+        configured = ssh.host != "auto" or bool(ssh.proxy_command)
+        return not configured and self.settings.machine is None and definition.ssh_port is None
+
+    async def _targets(self, domain: libvirt_room.Domain, definition: DomainXml) -> tuple[SshTarget, ...]:
         ssh, machine = self.settings.ssh, self.settings.machine
         if ssh.host != "auto" or ssh.proxy_command:
             host = self.settings.name if ssh.host == "auto" else ssh.host
-            return SshTarget(host, ssh.port or _SSH_PORT)
-        if machine is not None:
-            return SshTarget("127.0.0.1", ssh.port or machine.ssh_port)
-        if definition.ssh_port is not None:
-            return SshTarget("127.0.0.1", ssh.port or definition.ssh_port)
-        addresses = await domain.addresses()
-        return SshTarget(addresses[0], ssh.port or _SSH_PORT) if addresses else None
+            return (SshTarget(host, ssh.port or _SSH_PORT),)
+        if not self.by_lease(definition):
+            forwarded = machine.ssh_port if machine is not None else definition.ssh_port
+            return (SshTarget("127.0.0.1", ssh.port or forwarded or _SSH_PORT),)
+        return tuple(SshTarget(address, ssh.port or _SSH_PORT) for address in await domain.addresses())
 
 
-def no_address(settings: GuestSettings) -> DomainError:
+def no_address(settings: GuestSettings) -> GuestError:
     """The error for a guest whose address libvirt never learnt."""
-    return DomainError(
+    return GuestError(
         f"libvirt knows no address of domain {settings.domain}",
         hint=f"set guests.{settings.name}.ssh.host and port, or give the domain a libvirt network with DHCP",
     )

@@ -64,15 +64,15 @@ def boots(definition: DomainXml, wanted: BootConfig) -> bool:
 async def boot_for(context: Context, hypervisor: Connection, generation: Generation) -> BootConfig:
     """The fixed links where QEMU's user can follow them, else the store paths that they lead to."""
     host = await hypervisor.host()
-    if reachable(context.settings.state_dir, host):
+    if reachable(generation.directory, host):
         generations = context.generations
         return BootConfig(str(generations.kernel_link), str(generations.initrd_link), generation.cmdline)
     return BootConfig(str(generation.kernel), str(generation.initrd), generation.cmdline)
 
 
-def reachable(state_dir: Path, host: HostFacts) -> bool:
-    """Whether QEMU's user may enter the state directory; where libvirt does not name that user, it is not relied on."""
-    return host.qemu_uid is not None and can_traverse(state_dir / "generations", host.qemu_uid, host.qemu_gids)
+def reachable(folder: Path, host: HostFacts) -> bool:
+    """Whether QEMU's user may enter the folder; where libvirt does not name that user, it is not relied on."""
+    return host.qemu_uid is not None and can_traverse(folder, host.qemu_uid, host.qemu_gids)
 
 
 async def definition_for(context: Context, hypervisor: Connection, domain: Domain, generation: Generation) -> str:
@@ -82,16 +82,57 @@ async def definition_for(context: Context, hypervisor: Connection, domain: Domai
     if machine is None:
         text = await domain.definition_text()
         return domainxml.with_boot(text, kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline)
-    return owned(context.settings, machine, await hypervisor.host(), boot, domain.uuid)
+    key = own_key(context.settings)
+    return owned(context.settings, machine, await hypervisor.host(), boot, uuid=domain.uuid, key=key)
+
+
+async def changes(context: Context, domain: Domain, current: Generation) -> tuple[str, ...]:
+    """What the config asks of a domain of ours that its definition does not have, in words; none for a user's domain.
+
+    What the domain boots is left out: that goes with the generation.
+    """
+    if context.settings.machine is None:
+        return ()
+    hypervisor = await context.link.hypervisor()
+    boot = await boot_for(context, hypervisor, current)
+    defined = domainxml.with_boot(
+        await domain.definition_text(), kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline
+    )
+    return domainxml.differences(defined, await definition_for(context, hypervisor, domain, current))
+
+
+def warnings(settings: GuestSettings, defined: DomainXml, wanted: BootConfig) -> tuple[str, ...]:
+    """What a definition has that will hurt, or that somebody changed since the last cycle."""
+    found = []
+    if not boots(defined, wanted):
+        found.append(f"domain {settings.domain} was defined to boot something else meanwhile; this cycle sets it right")
+    if settings.machine is None and defined.on_reboot == "restart":
+        found.append(
+            f"domain {settings.domain} has <on_reboot>restart</on_reboot>: a reboot in the guest boots the kernel of"
+            " its last start again; destroy is safer"
+        )
+    return tuple(found)
+
+
+def own_key(settings: GuestSettings) -> str | None:
+    """The public key to hand to the guest, made if there is none yet; None where the config names a key of its own.
+
+    Raises:
+        GuestError: it cannot be made or read.
+    """
+    return None if settings.ssh.key is not None else guest_room.ensure_key(settings.state_dir / "ssh").public
 
 
 def owned(
-    settings: GuestSettings, machine: MachineSettings, host: HostFacts, boot: BootConfig, uuid: str | None
+    settings: GuestSettings,
+    machine: MachineSettings,
+    host: HostFacts,
+    boot: BootConfig,
+    *,
+    uuid: str | None,
+    key: str | None,
 ) -> str:
     """The XML of a domain that nixvm-loop owns."""
-    key = None
-    if settings.ssh.key is None:
-        key = guest_room.ensure_key(settings.state_dir / "ssh").public
     return domainxml.create(
         machine,
         name=settings.domain,

@@ -23,6 +23,7 @@ class Gate:
         self._build: asyncio.Task[Any] | None = None
         self._critical: asyncio.Task[Any] | None = None
         self._superseded = False
+        self._passed = False
 
     async def build(self, work: Coroutine[Any, Any, T]) -> T:
         """Run the part that a newer save may cancel.
@@ -30,9 +31,13 @@ class Gate:
         Raises:
             SupersededError: it did.
         """
+        if self._superseded:
+            work.close()
+            raise SupersededError
         self._build = task = asyncio.ensure_future(work)
         try:
             result = await task
+            self._passed = True
         except asyncio.CancelledError:
             if self._superseded:
                 raise SupersededError from None
@@ -43,8 +48,8 @@ class Gate:
         return result
 
     def supersede(self) -> None:
-        """Cancel the build, if it is still under way."""
-        if self._build is not None and self._build.cancel():
+        """Cancel the build, under way or still to come; too late for one that has ended."""
+        if not self._passed and (self._build is None or self._build.cancel()):
             self._superseded = True
 
     async def critical(self, work: Coroutine[Any, Any, T]) -> T:

@@ -32,7 +32,7 @@ class Look:
     Attributes:
         paths: Store paths that the guest must see.
         previous_boot_id: Of the boot before a restart.
-        since_start_s: Seconds since nixvm-loop started the domain, None if it did not.
+        started_s: When nixvm-loop started the domain, by the clock's monotonic time; None if it did not.
         settle_s: How long systemd's start-up may take before its units are judged.
     """
 
@@ -41,7 +41,7 @@ class Look:
     live: DomainXml
     paths: tuple[str, ...] = ()
     previous_boot_id: str | None = None
-    since_start_s: float | None = None
+    started_s: float | None = None
     settle_s: float = 0.0
 
 
@@ -58,9 +58,11 @@ async def observe(context: Context, connection: guest_room.Connection, look: Loo
     settings = context.settings
     request = guest_room.FactsRequest(settings.store, look.paths)
     facts, results = await asyncio.gather(connection.gather(request), _user_results(settings, connection))
+    # Taken after the guest told its uptime, so that a slow guest cannot seem to be older than its start.
+    since_start_s = None if look.started_s is None else context.clock.monotonic() - look.started_s
     facts = await connection.settled(facts, look.settle_s) if look.settle_s else facts
     found = (
-        *verify.checks(expected_of(settings, look), facts),
+        *verify.checks(expected_of(settings, look, since_start_s), facts),
         *verify.user_checks(settings.checks, results),
     )
     context.journal.see(_remembered(context, facts))
@@ -83,7 +85,7 @@ def tell(emit: Emit, checks: tuple[Check, ...]) -> None:
         emit(CheckFinished(check.id, check.ok, check.required, check.expected, check.actual, check.hint))
 
 
-def expected_of(settings: GuestSettings, look: Look) -> verify.Expected:
+def expected_of(settings: GuestSettings, look: Look, since_start_s: float | None) -> verify.Expected:
     """What the guest must show for this look."""
     generation = look.generation
     return verify.Expected(
@@ -97,7 +99,7 @@ def expected_of(settings: GuestSettings, look: Look) -> verify.Expected:
         live_initrd=_resolved(look.live.initrd),
         kernel_release=_release(generation.kernel),
         previous_boot_id=look.previous_boot_id,
-        since_start_s=look.since_start_s,
+        since_start_s=since_start_s,
         host_share=_host_share(look.live, settings.store.share),
         store=settings.store,
         paths=look.paths,

@@ -70,10 +70,12 @@ async def put_to_work(
         GenerationError, DomainError: one of them failed. A definition that libvirt refuses undoes the flip.
     """
     with stage(emit, context.clock, Stage.FLIP):
-        previous = context.generations.current()
+        previous = context.generations.current_or_none()
+        hypervisor = await context.link.hypervisor()
+        xml = await definition_for(context, hypervisor, domain, generation)
         flip(context, generation, emit)
         try:
-            domain = await define(context, domain, generation)
+            domain = await hypervisor.define(xml)
         except DomainError:
             if previous is not None:
                 flip(context, previous, emit)
@@ -97,7 +99,8 @@ async def _start(context: Context, domain: Domain, folder: CycleFolder, emit: Em
     try:
         await asyncio.shield(starting)
         await domain.set_boot_mark(mark)
-        await listeners.enter_async_context(console.follow(domain, watch.line))
+        follower = await listeners.enter_async_context(console.follow(domain, watch.line))
+        listeners.push_async_callback(_end, asyncio.create_task(watch.console_ends(follower.ended())))
         following = asyncio.create_task(watch.follow(await listeners.enter_async_context(domain.lifecycle())))
         listeners.push_async_callback(_end, following)
         await domain.resume()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,12 +56,15 @@ class Generations:
         with _reported(f"no generation can be added to {self._folder}"):
             number = max(self._numbers(), default=0) + 1
             directory = self._directory(number)
-            directory.mkdir(mode=_FOLDER_MODE)
+            directory.mkdir()
+            directory.chmod(_FOLDER_MODE)  # whatever the umask: QEMU's user has to get through
             return Slot(number, directory)
 
     def discard(self, number: int) -> None:
         """Let a slot or a generation go; its root goes with it."""
         with _reported(f"generation {number} cannot be removed"):
+            # Without it, what a crash leaves here is a slot, which the next cycle clears away.
+            (self._directory(number) / "generation.json").unlink(missing_ok=True)
             shutil.rmtree(self._directory(number))
 
     def write(self, slot: Slot, artifacts: Artifacts, cmdline: str, about: dict[str, Any]) -> Generation:
@@ -106,6 +109,12 @@ class Generations:
         number = self.current_number()
         return None if number is None else self.read(number)
 
+    def current_or_none(self) -> Generation | None:
+        """The current generation, None as well when it is damaged."""
+        with suppress(GenerationError):
+            return self.current()
+        return None
+
     def current_number(self) -> int | None:
         """The number that `current` names."""
         link = self.state_dir / "current"
@@ -137,9 +146,14 @@ class Generations:
     def last_good(self) -> Generation | None:
         """The newest generation that passed verification after a boot."""
         for number in sorted(self._numbers(), reverse=True):
-            if self.about(number).get("verdict") == "ok":
-                return self.read(number)
+            with suppress(GenerationError):  # a damaged one is not good
+                if self.is_good(number):
+                    return self.read(number)
         return None
+
+    def is_good(self, number: int) -> bool:
+        """Whether the generation has passed verification after a boot. Raises GenerationError if it is damaged."""
+        return self.about(number).get("verdict") == "ok"
 
     def number_of(self, toplevel: str) -> int | None:
         """The newest generation of a toplevel."""

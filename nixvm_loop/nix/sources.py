@@ -28,12 +28,17 @@ def source_roots(guest: GuestSettings) -> tuple[SourceRoot, ...]:
     Raises:
         BuildError: the flake's lock file cannot be read.
     """
-    own = _own(guest)
-    roots = [] if own is None else [own]
+    roots = [*own_root(guest)]
     roots += [item.root for item in _inputs(guest)]
     roots += [item.root for url in _unlocked_urls(guest) if (item := _edited(url)) is not None]
     roots += [item.root for url in (guest.build.override_inputs or {}).values() if (item := _edited(url)) is not None]
     return tuple(dict.fromkeys(roots))
+
+
+def own_root(guest: GuestSettings) -> tuple[SourceRoot, ...]:
+    """The flake's own tree alone; empty for a remote flake."""
+    own = _own(guest)
+    return () if own is None else (own,)
 
 
 def override_arguments(guest: GuestSettings) -> tuple[str, ...]:

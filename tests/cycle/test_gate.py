@@ -85,3 +85,15 @@ async def test_a_failure_in_the_critical_part_is_told() -> None:
     cycle.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cycle
+
+
+async def test_a_save_before_the_build_starts_cancels_it_too() -> None:
+    """A cycle that still waits for the guest's lock is superseded like one that builds."""
+
+    async def build() -> None:
+        raise AssertionError
+
+    gate = Gate()
+    gate.supersede()
+    with pytest.raises(SupersededError):
+        await gate.build(build())

@@ -62,3 +62,21 @@ async def test_a_cancelled_wait_leaves_the_lock_alone(tmp_path: Path) -> None:
         await asyncio.gather(waiting, return_exceptions=True)
         assert waiting.cancelled()
         assert read_holder(path) == ME
+
+
+async def test_a_lock_whose_file_was_removed_is_taken_on_the_new_file(tmp_path: Path) -> None:
+    """When the holder removed the state, whoever waited holds a lock that others can see."""
+    path = tmp_path / "lock"
+    entered = asyncio.Event()
+
+    async def second() -> None:
+        async with held(path, ME, lambda _: None):
+            assert path.stat().st_nlink == 1
+            entered.set()
+
+    async with held(path, ME, print):
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0.15)
+        path.unlink()
+    await asyncio.wait_for(waiting, 2)
+    assert entered.is_set()
