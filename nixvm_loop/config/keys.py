@@ -30,6 +30,8 @@ _HOUR_S: Final = 3600.0
 NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _GUEST_PATH: Final = r"(?!.*/\.\.(?:/|$))/\S*[^\s/]"
 _GUEST_PATH_EXPECTED: Final = "an absolute path in the guest, without blanks, .. and a slash at its end"
+_DOMAIN: Final = r"[^/\s.-][^/]*"
+_DOMAIN_EXPECTED: Final = "a domain's name, without slashes and not starting with a blank, - or ."
 NAME_EXPECTED: Final = "a name of letters, digits, dots, dashes and underscores that starts with none of - and ."
 
 
@@ -163,7 +165,7 @@ CHECK: Final = Section(
     CheckSettings,
     (
         Key("name", kinds.line(NAME_EXPECTED, NAME, 100), "The check's name, or the id of one that is built in."),
-        Key("command", kinds.line("a command line for the guest's shell"), "Run in the guest; 0 is good."),
+        Key("command", kinds.script("a command line for the guest's shell"), "Run in the guest; 0 is good."),
         Key("timeout", kinds.duration(0.001, _HOUR_S), "How long the command may take.", field="timeout_s"),
         Key("required", kinds.boolean(), "Whether its failure means that the guest does not run what was built."),
     ),
@@ -184,7 +186,11 @@ GUEST: Final = Section(
     (
         Key("flake", flake(), "The flake reference.", default="."),
         Key("attribute", attribute(), "The configuration in the flake; by default nixosConfigurations.NAME."),
-        Key("domain", kinds.line(NAME_EXPECTED, NAME, 200), "The name of libvirt's domain; by default the guest's."),
+        Key(
+            "domain",
+            kinds.line(_DOMAIN_EXPECTED, _DOMAIN, 200),
+            "The name of libvirt's domain; by default the guest's.",
+        ),
         Key(
             "libvirt_uri",
             kinds.line('a URI of libvirt, such as "qemu:///system"', r"[A-Za-z][A-Za-z0-9+.-]*:\S*"),

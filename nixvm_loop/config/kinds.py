@@ -62,6 +62,21 @@ def line(expected: str = "some text", pattern: str = r".+", longest: int = 4096)
     return Kind(read, {"type": "string", "pattern": f"^(?:{pattern})$"})
 
 
+def script(expected: str) -> Kind:
+    """Text for a shell, on as many lines as it takes."""
+
+    def read(value: object, _place: Place) -> str:
+        if (
+            not isinstance(value, str)
+            or not value.strip()
+            or _CONTROL.search(value.replace("\n", "").replace("\t", ""))
+        ):
+            raise ValueError(f"expected {expected}, without control characters")
+        return value
+
+    return Kind(read, {"type": "string"})
+
+
 def integer(low: int, high: int) -> Kind:
     """A whole number in a range."""
 

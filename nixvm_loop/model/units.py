@@ -30,7 +30,11 @@ def parse_duration(text: str) -> float:
 
 def parse_size(text: str) -> int:
     """Bytes of a size such as `512MiB` or `2GiB`; raises ValueError with a sentence for the user."""
-    return int(_parse(text, _SIZE_UNITS_BYTES, 'a size with its unit, such as "512MiB" or "2GiB"'))
+    expected = 'a size with its unit, such as "512MiB" or "2GiB"'
+    try:
+        return int(_parse(text, _SIZE_UNITS_BYTES, expected))
+    except OverflowError as error:  # hundreds of digits are infinity
+        raise ValueError(f"expected {expected}") from error
 
 
 def parse_share(text: str) -> float:

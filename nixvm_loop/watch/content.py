@@ -1,5 +1,3 @@
-# ruff: noqa: PTH115
-# Paths are plain strings here: there are many, and watchfiles and git give them so.
 """What a file holds, as a short text: git's mode and blob id, so that git's index can stand in for reading files."""
 
 from __future__ import annotations

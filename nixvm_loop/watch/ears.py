@@ -1,5 +1,3 @@
-# ruff: noqa: PTH112, PTH120
-# Paths are plain strings here: there are many, and watchfiles and git give them so.
 """Which directories are listened to, and how that keeps up with a tree that changes its shape."""
 
 from __future__ import annotations

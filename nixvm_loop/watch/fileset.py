@@ -1,5 +1,3 @@
-# ruff: noqa: PTH120
-# Paths are plain strings here: there are many, and watchfiles and git give them so.
 """Single files that count wherever they are; links among them are followed."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# ruff: noqa: PTH112, PTH114
-# Paths are plain strings here: there are many, and watchfiles and git give them so.
 """A flake outside git, or a folder that the user named: all of its files count, but for the ignored ones."""
 
 from __future__ import annotations

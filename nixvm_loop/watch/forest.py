@@ -1,5 +1,3 @@
-# ruff: noqa: PTH100, PTH112
-# Paths are plain strings here: there are many, and watchfiles and git give them so.
 """All the trees that a build reads, taken together; a tree that is gone for a while is waited for."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# ruff: noqa: PTH112, PTH120
-# Paths are plain strings here: there are many, and watchfiles and git give them so.
 """A flake in git: what Nix sees are the tracked files, as they are in the working tree."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# ruff: noqa: PTH115, PTH119
-# Paths are plain strings here: there are many, and watchfiles and git give them so.
 """Which files are nobody's work: editors' droppings, links to results, what the user ignores."""
 
 from __future__ import annotations

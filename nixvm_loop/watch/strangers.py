@@ -1,5 +1,3 @@
-# ruff: noqa: PTH112, PTH114, PTH120
-# Paths are plain strings here: there are many, and watchfiles and git give them so.
 """New files that git does not track: the build cannot see them, which is worth a word."""
 
 from __future__ import annotations

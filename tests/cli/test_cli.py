@@ -34,6 +34,14 @@ def logging_as_it_was() -> Iterator[None]:
     root.setLevel(level)
 
 
+@pytest.fixture(autouse=True)
+def signals_as_they_were() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def application(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Arguments], int]], None]:
     """Puts a function in the application's place."""

@@ -126,7 +126,7 @@ nixvm-loop.toml:1: notify: not available in this version
 nixvm-loop.toml:2: guest: unknown key; did you mean guests?
 nixvm-loop.toml:5: guests.demo.atribute: unknown key; did you mean guests.demo.attribute?
 nixvm-loop.toml:6: guests.demo.ssh_port: unknown key; did you mean guests.demo.machine.ssh_port?
-nixvm-loop.toml:7: guests.demo.domain: expected a name of letters, digits, dots, dashes and underscores that starts with none of - and ., not "-x"
+nixvm-loop.toml:7: guests.demo.domain: expected a domain's name, without slashes and not starting with a blank, - or ., not "-x"
 nixvm-loop.toml:10: guests.demo.apply.stop_timeout: expected a duration with its unit, such as "40ms", "2s" or "5m", not 10
 nixvm-loop.toml:11: guests.demo.apply.mode: "auto" is not available in this version, only "restart"
 nixvm-loop.toml:12: guests.demo.apply.rollback: not available in this version
@@ -359,3 +359,14 @@ def toml(value: object) -> str:
             return f"[{', '.join(map(toml, value))}]"
         case _:
             return str(value)
+
+
+def test_a_check_may_be_a_script_and_a_domain_may_have_any_name(tmp_path: Path) -> None:
+    """Several lines of shell are one command; libvirt's names are not held to our own rules."""
+    file = tmp_path / "nixvm-loop.toml"
+    file.write_text(
+        "[guests.demo]\ndomain = 'my vm+1'\nchecks = [{ name = 'a', command = '''\nset -e\n\ttrue\n''' }]\n"
+    )
+    guest = load(file).guests["demo"]
+    assert guest.domain == "my vm+1"
+    assert guest.checks[0].command == "set -e\n\ttrue\n"

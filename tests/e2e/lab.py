@@ -55,6 +55,7 @@ class Lab:
     state: Path
     name: str
     port: int
+    key: Path | None = None
 
     @property
     def flake(self) -> Path:
@@ -141,7 +142,7 @@ class Lab:
     def guest(self, command: str) -> str:
         """What the guest itself says, asked by OpenSSH with the guest's key and nothing of nixvm-loop's code."""
         done = self.run(
-            "ssh", "-F", "none", "-i", str(self.state / "ssh/id_ed25519"), "-p", str(self.port),
+            "ssh", "-F", "none", "-i", str(self.key or self.state / "ssh/id_ed25519"), "-p", str(self.port),
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
             "-o", "ConnectTimeout=10", "root@127.0.0.1", command,
         )  # fmt: skip

@@ -53,6 +53,7 @@ async def test_without_a_signal_results_and_errors_come_through() -> None:
     async def fail() -> None:
         raise EOFError
 
+    before = signal.getsignal(signal.SIGTERM)
     assert await interruptible(give()) == 7
     with pytest.raises(EOFError):
         await interruptible(fail())
@@ -61,4 +62,19 @@ async def test_without_a_signal_results_and_errors_come_through() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+async def test_what_we_were_started_to_ignore_stays_ignored() -> None:
+    """Under nohup a hangup does not end us."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def work() -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.05)
+        return 7
+
+    try:
+        assert await interruptible(work()) == 7
+    finally:
+        signal.signal(signal.SIGHUP, before)
