@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nixvm_loop import console
-from nixvm_loop.errors import GuestError
+from nixvm_loop.cycle.context import not_running
 from nixvm_loop.interrupt import interruptible
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ async def _attach(call: Call, sink: Sink) -> None:
     try:
         domain = await context.link.domain()
         if await domain.running() is None:
-            name = call.settings.domain
-            raise GuestError(f"domain {name} is not running", hint="nixvm-loop rebuild starts it")
+            raise not_running(call.settings)
         if sys.stdin.isatty():
             sys.stderr.write(f"nixvm-loop: the console of domain {domain.name}; Ctrl-] leaves it\r\n")
             sys.stderr.flush()

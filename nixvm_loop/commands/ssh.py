@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from nixvm_loop.cycle.boot import connect
-from nixvm_loop.cycle.context import no_address
+from nixvm_loop.cycle.context import no_address, not_running
 from nixvm_loop.errors import UsageError
 from nixvm_loop.guest import ssh_argv
 from nixvm_loop.interrupt import interruptible
@@ -33,6 +33,8 @@ async def _argv(call: Call, sink: Sink) -> tuple[str, ...]:
     context = call.context(sink)
     try:
         domain = await context.link.domain()
+        if await domain.running() is None:
+            raise not_running(call.settings)
         definition = await domain.definition()
         host_keys = context.host_keys(await domain.boot_mark())
         if not host_keys.known or context.by_lease(definition):

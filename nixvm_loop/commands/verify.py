@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from nixvm_loop import verify
 from nixvm_loop.cycle.boot import connect
+from nixvm_loop.cycle.context import not_running
 from nixvm_loop.cycle.observe import Look, new_paths, observe, tell
-from nixvm_loop.errors import GenerationError, GuestError
+from nixvm_loop.errors import GenerationError
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.values import Action
 
@@ -44,7 +45,7 @@ async def _look(context: Context) -> None:
         raise GenerationError(f"guest {settings.name} has no generation yet", hint="nixvm-loop rebuild makes one")
     live = await domain.running()
     if live is None:
-        raise GuestError(f"domain {settings.domain} is not running", hint="nixvm-loop rebuild starts it")
+        raise not_running(settings)
     connection = await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)
     paths = await new_paths(context, generation)
     seen = await observe(

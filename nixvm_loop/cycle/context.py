@@ -150,6 +150,11 @@ class Context:
         return tuple(SshTarget(address, ssh.port or _SSH_PORT) for address in await domain.addresses())
 
 
+def not_running(settings: GuestSettings) -> GuestError:
+    """The error for a guest that is asked while its domain is off."""
+    return GuestError(f"domain {settings.domain} is not running", hint="nixvm-loop rebuild starts it")
+
+
 def no_address(settings: GuestSettings) -> GuestError:
     """The error for a guest whose address libvirt never learnt."""
     return GuestError(

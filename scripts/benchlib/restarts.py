@@ -96,9 +96,13 @@ def _add(series: Series, name: str, tool: Tool, events: tuple[Arrival, ...], who
     series.add_all(name, stages)
     series.add(f"{name}: until the cycle starts", until_start_s)
     series.add(f"{name}: between and after the stages", rest_s)
-    series.add(f"{name}: own share", whole.seconds - covered_s(whole, tool.waits()))
-    announced_s = first(events, "console", _HOST_KEY).at_s
-    series.add(f"{name}: sshd to verified", events[-1].at_s - announced_s)
+    waits = [wait for wait in tool.waits() if wait.when.end_s >= whole.start_s]
+    others = [wait.when for wait in waits if wait.for_others]
+    series.add(f"{name}: own share", whole.seconds - covered_s(whole, others))
+    verified_s = events[-1].at_s
+    series.add(f"{name}: announced to verified", verified_s - first(events, "console", _HOST_KEY).at_s)
+    banner_s = next(wait.when.end_s for wait in waits if wait.kind == "sshd")
+    series.add(f"{name}: banner to verified", verified_s - banner_s)
 
 
 def measure(top: Path, arms: frozenset[Probe], rounds: int, series: Series, say: Callable[[str], None]) -> None:

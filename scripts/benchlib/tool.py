@@ -40,6 +40,20 @@ class Arrival:
         return bool(self.event["type"] == kind)
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A span that nixvm-loop logged; `kind` is a `SpanKind`'s value."""
+
+    kind: str
+    what: str
+    when: Interval
+
+    @property
+    def for_others(self) -> bool:
+        """Whether it counts as somebody else's time; of the children only Nix's own programs do."""
+        return self.kind != "process" or Path(self.what).name.startswith("nix")
+
+
 def command(*arguments: str) -> list[str]:
     """The command line of nixvm-loop."""
     return [sys.executable, "-m", "nixvm_loop", *arguments]
@@ -134,15 +148,13 @@ class Tool:
     def _errors(self) -> str:
         return self.process.stderr.read()[-2000:] if self.process.stderr else ""
 
-    def waits(self) -> tuple[Interval, ...]:
-        """When it waited for nix, libvirt or the guest."""
+    def waits(self) -> tuple[Wait, ...]:
+        """When it waited for children, libvirt or the guest, in their order."""
         spans = (json.loads(line) for line in self._spans.read_text(encoding="utf-8").splitlines())
-        return tuple(Interval(span["began_s"], span["ended_s"]) for span in spans if _counts(span))
-
-
-def _counts(span: Mapping[str, Any]) -> bool:
-    # Only Nix's own programs are somebody else's time.
-    return span["kind"] != "process" or Path(span["what"]).name.startswith("nix")
+        return tuple(
+            Wait(span["kind"], span["what"], Interval(span["began_s"], span["ended_s"]))
+            for span in sorted(spans, key=lambda span: span["began_s"])
+        )
 
 
 def stage_seconds(events: Iterable[Arrival]) -> dict[str, float]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -159,13 +162,32 @@ async def stranger() -> AsyncIterator[int]:
 
 
 async def test_a_stranger_on_the_port(lab: Lab, stranger: int) -> None:
-    """Whoever answers with another key than the guest announced on its console is exit 6, and gets no command."""
-    config = lab.folder / "nixvm-loop.toml"
-    good = config.read_text()
-    config.write_text(good + f'\n[guests.{lab.name}.ssh]\nhost = "127.0.0.1"\nport = {stranger}\n')
-    try:
-        done = await asyncio.to_thread(lab.loop, "verify")
-    finally:
-        config.write_text(good)
-    assert done.returncode == 6
-    assert "does not show the guest's host key" in done.stderr
+    """Whoever shows another key than the guest announced on its console is exit 6; so he is in the first boot ever."""
+    table = f'[guests.{lab.name}.ssh]\nhost = "127.0.0.1"\nport = {stranger}\n\n[guests.{lab.name}.apply]'
+    with lab.configured(f"[guests.{lab.name}.apply]", table):
+        said = await asyncio.to_thread(lab.fails, 6, command="verify")
+        assert "does not show the guest's host key" in said
+        (lab.state / "ssh/known_hosts").unlink()
+        said = await asyncio.to_thread(lab.fails, 6, "--force")
+        assert "does not show the guest's host key" in said
+    assert lab.cycle()["verdict"] in {"ok", "unchanged"}
+
+
+def test_a_guest_that_is_killed_while_it_boots(lab: Lab) -> None:
+    """A QEMU that dies is a failed boot, known at once."""
+    process = subprocess.Popen(
+        ["nixvm-loop", "rebuild", "--force", "-o", "json"],
+        cwd=lab.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if '"stage_started"' in line and '"boot"' in line:
+            break
+    began = time.monotonic()
+    qemu = Path(f"/run/libvirt/qemu/{lab.name}.pid").read_text()
+    os.kill(int(qemu), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 6, errors
+    assert time.monotonic() - began < 5
+    assert "the guest did not boot: the domain" in errors
+    assert lab.cycle()["verdict"] == "ok"

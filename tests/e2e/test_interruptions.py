@@ -33,7 +33,7 @@ def lab(make_lab: Callable[..., Lab]) -> Iterator[Lab]:
 def begin(lab: Lab, *arguments: str) -> subprocess.Popen[str]:
     """nixvm-loop, under way."""
     return subprocess.Popen(
-        ["nixvm-loop", *arguments, "-o", "json"],
+        [*lab.prefix, "nixvm-loop", *arguments, "-o", "json"],
         cwd=lab.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -115,6 +115,17 @@ def test_killed_during_a_slow_build(lab: Lab, command: str) -> None:
         assert lab.strays(patience_s=2) == []
     assert lab.boot_id() == before
     assert lab.cycle()["verdict"] == "unchanged"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_build_by_the_daemon(make_lab: Callable[..., Lab], number: signal.Signals) -> None:
+    """What a user's nix had the daemon build ends as well, whether we are asked to end or killed."""
+    lab = make_lab(as_user=True)
+    lab.edit("configuration.nix", "packages = { }", SLOW)
+    process = begin(lab, "rebuild")
+    wait_for(process, '"build_activity"', "slow")
+    assert end(process, number) == (130 if number is signal.SIGINT else -signal.SIGKILL)
+    assert lab.strays() == []
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.05, 0.15, 0.3, 0.45])
