@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from nixvm_loop import domainxml
 from nixvm_loop import guest as guest_room
 from nixvm_loop.domain.access import can_traverse
 from nixvm_loop.domainxml.patch import not_direct
+from nixvm_loop.domainxml.values import LOOPBACK
 from nixvm_loop.errors import DomainError, UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +56,28 @@ def check_ours(settings: GuestSettings, definition: DomainXml) -> None:
             f" {definition.owner.state_dir}",
             hint="give this guest another domain name",
         )
+
+
+def check_ports(wanted: DomainXml, live: DomainXml | None) -> None:
+    """Make sure that the ports to be forwarded are free, or the running domain's own, before that one is stopped.
+
+    Raises:
+        DomainError: another program has one of them.
+    """
+    held = live.forwards if live is not None else ()
+    for forward in wanted.forwards:
+        if forward.host_port in {other.host_port for other in held}:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, forward.host_port))
+            except OSError as error:
+                raise DomainError(
+                    f"port {forward.host_port} of {LOOPBACK} cannot be used: {error.strerror}",
+                    hint="set machine.ssh_port (or machine.forward) to a free port;"
+                    f" `ss -ltnp 'sport = :{forward.host_port}'` shows who has it",
+                ) from error
 
 
 def boots(definition: DomainXml, wanted: BootConfig) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from nixvm_loop import console
+from nixvm_loop import console, domainxml
 from nixvm_loop.cycle.boot import BootWatch, reach_booting
-from nixvm_loop.cycle.definition import definition_for
+from nixvm_loop.cycle.definition import check_ports, definition_for
 from nixvm_loop.cycle.stage import stage
 from nixvm_loop.domain import StopResult
 from nixvm_loop.errors import DomainError
@@ -73,6 +73,7 @@ async def put_to_work(
         previous = context.generations.current_or_none()
         hypervisor = await context.link.hypervisor()
         xml = await definition_for(context, hypervisor, domain, generation)
+        check_ports(domainxml.read(xml), await domain.running())
         flip(context, generation, emit)
         try:
             domain = await hypervisor.define(xml)

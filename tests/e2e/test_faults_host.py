@@ -167,16 +167,41 @@ def test_the_second_rebuild_waits(lab: Lab) -> None:
 
 
 def test_a_port_in_use(lab: Lab) -> None:
-    """Somebody else's port is exit 5 with its number and who to ask; a free one brings the guest back."""
+    """Somebody else's port is exit 5 with its number and who to ask, and the running guest is not touched for it."""
+    before = lab.boot_id()
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         with lab.configured(f"ssh_port = {lab.port}", f"ssh_port = {taken}"):
             said = lab.fails(5)
-    assert f"port {taken} of 127.0.0.1 is already in use" in said
+    assert f"port {taken} of 127.0.0.1 cannot be used: Address already in use" in said
     assert "machine.ssh_port" in said
+    assert lab.boot_id() == before
+    assert lab.cycle()["verdict"] == "unchanged"
+
+
+def test_a_port_in_use_while_the_guest_is_off(lab: Lab) -> None:
+    """The same for a guest that is off; as soon as the port is free it starts."""
+    lab.virsh("destroy", lab.name)
+    with socket.create_server(("127.0.0.1", lab.port)):
+        assert f"port {lab.port} of 127.0.0.1" in lab.fails(5)
     assert lab.domain_state() == "shut off"
     assert lab.cycle()["verdict"] == "ok"
     assert lab.booted() == lab.toplevel()
+
+
+def test_a_change_of_the_machine(lab: Lab) -> None:
+    """More memory in the config is a restart with that reason, and the guest has it."""
+
+    def memory_kib() -> int:
+        return int(lab.guest("grep MemTotal /proc/meminfo").split()[1])
+
+    before = memory_kib()
+    with lab.configured('memory = "512MiB"', 'memory = "640MiB"'):
+        done = lab.loop("rebuild")
+        assert done.returncode == 0, done.stderr
+        assert "memory" in done.stderr
+        assert 100_000 < memory_kib() - before < 140_000
+    assert lab.cycle()["action"] == "restart"
 
 
 def test_a_domain_that_somebody_stopped(lab: Lab) -> None:
