@@ -60,6 +60,7 @@ def _stages(arm: str, *names: str) -> tuple[Row, ...]:
 
 _RECIPE = ("build", "flip and define", "stop and start", "boot until ssh answers", "last ssh command")
 _CYCLE = ("build", "flip", "domain", "boot", "verify")
+_PROCESSOR = Row("a fixed piece of work, before each turn", "processor", Unit.MILLISECONDS)
 _PERCENT = 0.01
 _MIB = 2**20
 _MS = 0.001
@@ -77,6 +78,7 @@ SCENARIOS: Final = (
             Row("nixvm-loop rebuild, against the hand recipe", "rebuild", limit=0.80, against="hand"),
             Row("nixvm-loop rebuild, against the recipe on its domain", "rebuild", against="same"),
             *_stages("rebuild", "until the cycle starts", *_CYCLE, "between and after the stages"),
+            _PROCESSOR,
         ),
     ),
     Scenario(
@@ -89,6 +91,7 @@ SCENARIOS: Final = (
             Row("nixvm-loop watch, against the hand recipe", "watch", limit=0.70, against="hand"),
             Row("nixvm-loop watch, against the recipe on its domain", "watch", against="same"),
             *_stages("watch", "until the cycle starts", *_CYCLE, "between and after the stages"),
+            _PROCESSOR,
         ),
     ),
     Scenario(

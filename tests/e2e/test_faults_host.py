@@ -168,6 +168,7 @@ def test_the_second_rebuild_waits(lab: Lab) -> None:
 
 def test_a_port_in_use(lab: Lab) -> None:
     """Somebody else's port is exit 5 with its number and who to ask, and the running guest is not touched for it."""
+    lab.cycle()
     before = lab.boot_id()
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
