@@ -121,7 +121,7 @@ def measure(top: Path, arms: frozenset[Probe], rounds: int, series: Series, say:
 
 
 def _fixed_work_s() -> float:
-    """How fast the processor is just now: on a rented one that varies although nothing else runs, and no load shows it."""
+    """How fast the processor is just now: a rented one varies although nothing else runs, and no load shows it."""
     began_s = time.perf_counter()
     sum(range(_WORK))
     return time.perf_counter() - began_s
