@@ -6,6 +6,7 @@ import asyncio
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import domain as libvirt_room
@@ -86,6 +87,7 @@ def _preload() -> None:
     usual_s = sys.getswitchinterval()
     sys.setswitchinterval(_PRELOAD_SWITCH_S)
     try:
+        import_module("nixvm_loop.cycle.apply")
         guest_room.preload()
     finally:
         sys.setswitchinterval(usual_s)

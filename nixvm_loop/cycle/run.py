@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from nixvm_loop import verify
-from nixvm_loop.cycle.apply import Apply
 from nixvm_loop.cycle.build import build
 from nixvm_loop.cycle.gate import SupersededError
 from nixvm_loop.decide import Wish
@@ -123,6 +121,9 @@ class _Cycle:
             built = await self.gate.build(build(self.context, self.folder, self.emit))
         finally:
             warming.cancel()
+        from nixvm_loop import verify  # noqa: PLC0415  # loaded by a thread, meanwhile
+        from nixvm_loop.cycle.apply import Apply  # noqa: PLC0415  # as above
+
         apply = Apply(self.context, self.folder, self.emit, built)
         try:
             decision = await apply.decide(self.order.wish)
