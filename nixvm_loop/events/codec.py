@@ -8,7 +8,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from nixvm_loop.events.types import SCHEMA, TYPE_NAMES, Event, Stamped
+from nixvm_loop.events.names import TYPE_NAMES
+from nixvm_loop.events.types import SCHEMA, Event, Stamped
 
 _BY_NAME = {name: cls for cls, name in TYPE_NAMES.items()}
 

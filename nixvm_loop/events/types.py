@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003  # the decoder reads the annotations
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from nixvm_loop.model.values import Action, Severity, Stage, Verdict  # noqa: TC001  # as above
 
@@ -274,28 +274,3 @@ class Stamped:
     guest: str | None
     cycle: int | None
     event: Event
-
-
-TYPE_NAMES: dict[type[Any], str] = {
-    LoopStarted: "loop_started",
-    ChangesSeen: "changes_seen",
-    CycleStarted: "cycle_started",
-    StageStarted: "stage_started",
-    BuildProgress: "build_progress",
-    BuildActivity: "build_activity",
-    BuildLog: "build_log",
-    DiagnosticSeen: "diagnostic",
-    StageFinished: "stage_finished",
-    ActionChosen: "action_chosen",
-    GenerationFlipped: "generation_flipped",
-    DomainState: "domain_state",
-    Console: "console",
-    GuestWaiting: "guest_waiting",
-    CheckFinished: "check_finished",
-    RolledBack: "rolled_back",
-    Finding: "finding",
-    Notice: "notice",
-    Status: "status",
-    CycleFinished: "cycle_finished",
-    LoopStopped: "loop_stopped",
-}

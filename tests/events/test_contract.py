@@ -11,7 +11,8 @@ from inline_snapshot import snapshot
 
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.codec import decode, encode
-from nixvm_loop.events.types import TYPE_NAMES, Stamped
+from nixvm_loop.events.names import TYPE_NAMES
+from nixvm_loop.events.types import Stamped
 from nixvm_loop.model.values import Action, Severity, Stage, Verdict
 
 TIME = datetime(2026, 11, 23, 8, 0, 1, 250000, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from inline_snapshot import snapshot
 
 from nixvm_loop.events import types as ev
-from nixvm_loop.events.types import TYPE_NAMES
+from nixvm_loop.events.names import TYPE_NAMES
 from nixvm_loop.model.clock import SystemClock
 from nixvm_loop.model.values import Severity
 from nixvm_loop.present import Output, Verbosity, sink

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixvm_loop.events import types as ev
-from nixvm_loop.events.types import TYPE_NAMES, ActivityKind, ActivityState, Stamped
+from nixvm_loop.events.names import TYPE_NAMES
+from nixvm_loop.events.types import ActivityKind, ActivityState, Stamped
 from nixvm_loop.model.values import Severity, Stage, Verdict
 from nixvm_loop.present.reducer import ANYWHERE, CONSOLE_LINES, IN_CYCLE, LAST_CYCLES, RESULTS, reduce
 from nixvm_loop.present.state import CycleView, ViewState

@@ -1,0 +1,53 @@
+"""What each event is called in its JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from nixvm_loop.events.types import (
+    ActionChosen,
+    BuildActivity,
+    BuildLog,
+    BuildProgress,
+    ChangesSeen,
+    CheckFinished,
+    Console,
+    CycleFinished,
+    CycleStarted,
+    DiagnosticSeen,
+    DomainState,
+    Finding,
+    GenerationFlipped,
+    GuestWaiting,
+    LoopStarted,
+    LoopStopped,
+    Notice,
+    RolledBack,
+    StageFinished,
+    StageStarted,
+    Status,
+)
+
+TYPE_NAMES: Final[dict[type[Any], str]] = {
+    LoopStarted: "loop_started",
+    ChangesSeen: "changes_seen",
+    CycleStarted: "cycle_started",
+    StageStarted: "stage_started",
+    BuildProgress: "build_progress",
+    BuildActivity: "build_activity",
+    BuildLog: "build_log",
+    DiagnosticSeen: "diagnostic",
+    StageFinished: "stage_finished",
+    ActionChosen: "action_chosen",
+    GenerationFlipped: "generation_flipped",
+    DomainState: "domain_state",
+    Console: "console",
+    GuestWaiting: "guest_waiting",
+    CheckFinished: "check_finished",
+    RolledBack: "rolled_back",
+    Finding: "finding",
+    Notice: "notice",
+    Status: "status",
+    CycleFinished: "cycle_finished",
+    LoopStopped: "loop_stopped",
+}
