@@ -16,6 +16,7 @@ from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.values import Severity
+from nixvm_loop.present.choice import Output
 
 if TYPE_CHECKING:
     from nixvm_loop.commands.call import Call
@@ -31,6 +32,8 @@ _NO_KEY_YET = "ssh-ed25519 made-by-nixvm-loop-create"
 def run(call: Call) -> int:
     """Print or define the domain; with `--start` run the first cycle too."""
     machine = _machine(call.settings)
+    if call.arguments.print_xml and call.arguments.output is Output.JSON:
+        raise UsageError("--print-xml prints XML, and -o json stands for JSON alone", hint="leave one of them out")
     with call.sink() as sink:
         xml = asyncio.run(interruptible(_create(call, sink, machine)))
         if call.arguments.print_xml:
@@ -66,6 +69,7 @@ async def _create(call: Call, sink: Sink, machine: MachineSettings) -> str:
 
 async def _define(context: Context, machine: MachineSettings, hypervisor: Connection, existing: Domain | None) -> str:
     settings = context.settings
+    identity.check_apart(settings.state_dir, settings.flake_dir)
     identity.claim(settings.state_dir, flake=settings.flake)
     async with hold(context):
         context.generations.prepare()

@@ -36,9 +36,11 @@ async def _argv(call: Call, sink: Sink) -> tuple[str, ...]:
         if await domain.running() is None:
             raise not_running(call.settings)
         definition = await domain.definition()
-        host_keys = context.host_keys(await domain.boot_mark())
-        if not host_keys.known or context.by_lease(definition):
-            # Nothing to hold this boot to yet, or not sure where it is: meet it once, under the rules of a cycle.
+        mark = await domain.boot_mark()
+        host_keys = context.host_keys(mark)
+        if mark is None or not host_keys.known or context.by_lease(definition):
+            # Started by somebody else, nothing to hold this boot to yet, or not sure where it is: meet it once, under
+            # the rules of a cycle, whose refusals are in our own words.
             await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)
         access = context.link.access or next(iter(await context.accesses(domain, definition)), None)
         if access is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nixvm_loop import verify
@@ -48,10 +49,8 @@ async def _look(context: Context) -> None:
         raise not_running(settings)
     connection = await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)
     paths = await new_paths(context, generation)
-    seen = await observe(
-        context, connection, Look(Action.NONE, generation, live, paths=paths, settle_s=settings.apply.boot_timeout_s)
-    )
-    tell(context.emitter, seen.checks)
+    look = Look(Action.NONE, generation, live, paths=paths, settle_s=settings.apply.boot_timeout_s)
+    seen = await observe(context, connection, look, partial(tell, context.emitter))
     failure = verify.failure(seen.checks)
     if failure is not None:
         raise failure

@@ -21,16 +21,13 @@ _QUIET_S: Final = 0.3
 class Follower:
     """Splits what the console says, and notices its end."""
 
-    def __init__(self, on_line: Callable[[str], object], raw: Callable[[bytes], object] | None) -> None:
+    def __init__(self, on_line: Callable[[str], object]) -> None:
         self._splitter = LineSplitter(on_line)
-        self._raw = raw
         self._timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
 
     def take(self, data: bytes) -> None:
         """Take bytes of the console."""
-        if self._raw is not None:
-            self._raw(data)
         self._splitter.feed(data)
         self._cancel_timer()
         if self._splitter.waiting:
@@ -53,17 +50,15 @@ class Follower:
 
 
 @asynccontextmanager
-async def follow(
-    domain: Domain, on_line: Callable[[str], object], raw: Callable[[bytes], object] | None = None
-) -> AsyncIterator[Follower]:
+async def follow(domain: Domain, on_line: Callable[[str], object]) -> AsyncIterator[Follower]:
     """Follow the console of a started domain as long as the context is open; nothing is lost if it is still paused.
 
-    `on_line` gets lines as the guest wrote them, control characters included; `raw` gets every byte.
+    `on_line` gets lines as the guest wrote them, control characters included.
 
     Raises:
         DomainError: the console cannot be opened.
     """
-    follower = Follower(on_line, raw)
+    follower = Follower(on_line)
     stream = ConsoleStream(domain, follower.take, follower.end)
     try:
         await stream.open()

@@ -57,7 +57,9 @@ class Keys:
         self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._loop.add_reader(descriptor, self._read)
+        # /dev/null or a file, as under cron: nobody types, and somebody may still want to read.
+        with suppress(PermissionError):
+            self._loop.add_reader(descriptor, self._read)
 
     def _read(self) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nixvm_loop.cycle import definition, restart
@@ -82,7 +83,8 @@ class Apply:
         if decision.action is Action.NONE and current is not None:
             if not definition.boots(defined, await self._boots(current)):
                 await restart.define(self.context, domain, current)
-            tell(self.emit, self.checks)
+            for check in self.checks:
+                tell(self.emit, check)
         return decision
 
     def _current(self) -> Generation | None:
@@ -118,7 +120,8 @@ class Apply:
         try:
             with stage(self.emit, self.context.clock, Stage.VERIFY):
                 connection = await connect(self.context, domain, self.emit, _LOOK_TIMEOUT_S)
-                seen = await observe(self.context, connection, look)
+                # A guest that is restarted anyway is not reported on.
+                seen = await observe(self.context, connection, look, lambda _: None)
         except GuestError as error:
             await self.context.link.drop_ssh()
             return error.message
@@ -159,7 +162,6 @@ class Apply:
         seen: Observed | None = None
         try:
             seen = await self._boot(gate, generation, paths)
-            tell(self.emit, seen.checks)
             verdict = Verdict.FAILED if _required_that_failed(seen.checks) else Verdict.OK
         except GuestError:
             verdict = Verdict.FAILED
@@ -194,7 +196,7 @@ class Apply:
                     settle_s=self.context.settings.apply.boot_timeout_s,
                 )
                 # A guest that panics or reboots now has not booted.
-                return await boot.watch.unless_failed(observe(self.context, connection, look))
+                return await boot.watch.unless_failed(observe(self.context, connection, look, partial(tell, self.emit)))
 
     def _annotate(self, generation: Generation, verdict: Verdict | None, notes: CycleNotes) -> None:
         # Neither an interruption nor libvirt's troubles take anything from what an earlier boot has proved.
@@ -203,7 +205,10 @@ class Apply:
             "stage_seconds": notes.stage_seconds,
             "console": str(self.folder.path / "console.log"),
         }
-        self.context.generations.annotate(generation.number, about)
+        try:
+            self.context.generations.annotate(generation.number, about)
+        except GenerationError as error:
+            self._warn((error.message,))
 
     def _prune(self, booted: str | None) -> None:
         try:

@@ -7,22 +7,29 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import guest as guest_room
 from nixvm_loop import nix, verify
-from nixvm_loop.errors import BuildError
-from nixvm_loop.events.types import CheckFinished
+from nixvm_loop.errors import BuildError, GenerationError
+from nixvm_loop.events.types import CheckFinished, Notice
 from nixvm_loop.journal import LastSeen
+from nixvm_loop.model.values import Severity
 from nixvm_loop.verify.kernel import HEAD_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.domainxml import DomainXml
     from nixvm_loop.events.types import Emit
     from nixvm_loop.model.facts import GuestFacts
-    from nixvm_loop.model.settings import GuestSettings
+    from nixvm_loop.model.settings import CheckSettings, GuestSettings
     from nixvm_loop.model.values import Action, Check, Generation
+
+
+# The last of the built-in checks, and the one that a guest which is still starting cannot answer.
+_UNITS: Final = "failed-units"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +60,31 @@ class Seen:
     checks: tuple[Check, ...]
 
 
-async def observe(context: Context, connection: guest_room.Connection, look: Look) -> Seen:
-    """Look once, judge, and remember what was seen. Raises GuestError when the guest is lost meanwhile."""
+async def observe(
+    context: Context, connection: guest_room.Connection, look: Look, tell: Callable[[Check], object]
+) -> Seen:
+    """Look, judge, tell each check as soon as it is known, and remember what was seen.
+
+    The user's own checks come last, when the guest's start-up is over.
+
+    Raises:
+        GuestError: the guest was lost meanwhile.
+    """
     settings = context.settings
-    request = guest_room.FactsRequest(settings.store, look.paths)
-    facts, results = await asyncio.gather(connection.gather(request), _user_results(settings, connection))
+    facts = await connection.gather(guest_room.FactsRequest(settings.store, look.paths))
     # Taken after the guest told its uptime, so that a slow guest cannot seem to be older than its start.
     since_start_s = None if look.started_s is None else context.clock.monotonic() - look.started_s
+    expected = expected_of(settings, look, since_start_s)
+    early = [check for check in verify.checks(expected, facts) if not (facts.starting and check.id == _UNITS)]
+    for check in early:
+        tell(check)
     facts = await connection.settled(facts, look.settle_s) if look.settle_s else facts
-    found = (
-        *verify.checks(expected_of(settings, look, since_start_s), facts),
-        *verify.user_checks(settings.checks, results),
-    )
-    context.journal.see(_remembered(context, facts))
-    return Seen(facts, found)
+    found = verify.checks(expected, facts)
+    for check in found[len(early) :]:
+        tell(check)
+    own = await _user_checks(settings, connection, tell)
+    _remember(context, facts)
+    return Seen(facts, (*found, *own))
 
 
 async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]:
@@ -79,10 +97,9 @@ async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]
     return tuple(sorted(new))
 
 
-def tell(emit: Emit, checks: tuple[Check, ...]) -> None:
-    """Make the checks known."""
-    for check in checks:
-        emit(CheckFinished(check.id, check.ok, check.required, check.expected, check.actual, check.hint))
+def tell(emit: Emit, check: Check) -> None:
+    """Make a check known."""
+    emit(CheckFinished(check.id, check.ok, check.required, check.expected, check.actual, check.hint))
 
 
 def expected_of(settings: GuestSettings, look: Look, since_start_s: float | None) -> verify.Expected:
@@ -107,13 +124,18 @@ def expected_of(settings: GuestSettings, look: Look, since_start_s: float | None
     )
 
 
-async def _user_results(settings: GuestSettings, connection: guest_room.Connection) -> dict[str, verify.UserResult]:
-    async def one(name: str, command: str, timeout_s: float) -> tuple[str, verify.UserResult]:
-        result = await connection.run(command, timeout_s)
-        return name, verify.UserResult(result.exit_status, result.end.value, result.stdout + result.stderr)
+async def _user_checks(
+    settings: GuestSettings, connection: guest_room.Connection, tell: Callable[[Check], object]
+) -> tuple[Check, ...]:
+    async def one(setting: CheckSettings, command: str) -> Check:
+        result = await connection.run(command, setting.timeout_s)
+        said = verify.UserResult(result.exit_status, result.end.value, result.stdout + result.stderr)
+        check = verify.user_check(setting, said)
+        tell(check)
+        return check
 
-    own = [one(check.name, check.command, check.timeout_s) for check in settings.checks if check.command is not None]
-    return dict(await asyncio.gather(*own))
+    own = [one(setting, setting.command) for setting in settings.checks if setting.command is not None]
+    return tuple(await asyncio.gather(*own))
 
 
 def _resolved(path: str | None) -> Path | None:
@@ -142,9 +164,9 @@ def _read_only_mount(folder: str | None) -> bool:
         return False  # a share of another host: nothing is known in its favour
 
 
-def _remembered(context: Context, facts: GuestFacts) -> LastSeen:
+def _remember(context: Context, facts: GuestFacts) -> None:
     space = facts.rw_store
-    return LastSeen(
+    seen = LastSeen(
         time=context.clock.now(),
         boot_id=facts.boot_id,
         booted_system=facts.booted_system,
@@ -154,3 +176,7 @@ def _remembered(context: Context, facts: GuestFacts) -> LastSeen:
         store_used_inodes=space.used_inodes if space else None,
         store_inodes=space.inodes if space else None,
     )
+    try:
+        context.journal.see(seen)
+    except GenerationError as error:
+        context.emitter(Notice(Severity.WARNING, error.message, error.hint))

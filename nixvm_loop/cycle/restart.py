@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from nixvm_loop import console, domainxml
@@ -14,9 +14,9 @@ from nixvm_loop.cycle.definition import check_ports, definition_for
 from nixvm_loop.cycle.stage import stage
 from nixvm_loop.domain import StopResult
 from nixvm_loop.errors import DomainError
-from nixvm_loop.events.types import DomainState, GenerationFlipped
+from nixvm_loop.events.types import DomainState, GenerationFlipped, Notice
 from nixvm_loop.model.settings import StopPolicy
-from nixvm_loop.model.values import Stage
+from nixvm_loop.model.values import Severity, Stage
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from nixvm_loop.events.types import Emit
     from nixvm_loop.journal import CycleFolder
     from nixvm_loop.model.values import Generation
+
+
+_CONSOLE_HINT: Final = (
+    "a boot that fails is then known by its silence alone, and the guest's host key is taken on trust: "
+    "make <serial type='pty'/> its first serial port"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,8 @@ async def put_to_work(
         previous = context.generations.current_or_none()
         hypervisor = await context.link.hypervisor()
         xml = await definition_for(context, hypervisor, domain, generation)
-        check_ports(domainxml.read(xml), await domain.running())
+        if context.settings.machine is not None and context.settings.on_this_host:
+            check_ports(domainxml.read(xml), await domain.running())
         flip(context, generation, emit)
         try:
             domain = await hypervisor.define(xml)
@@ -100,8 +107,12 @@ async def _start(context: Context, domain: Domain, folder: CycleFolder, emit: Em
     try:
         await asyncio.shield(starting)
         await domain.set_boot_mark(mark)
-        follower = await listeners.enter_async_context(console.follow(domain, watch.line))
-        listeners.push_async_callback(_end, asyncio.create_task(watch.console_ends(follower.ended())))
+        if await _has_console(domain):
+            follower = await listeners.enter_async_context(console.follow(domain, watch.line))
+            listeners.push_async_callback(_end, asyncio.create_task(watch.console_ends(follower.ended())))
+        else:
+            host_keys.expect_silence()
+            emit(Notice(Severity.WARNING, f"domain {domain.name} has no console to listen to", _CONSOLE_HINT))
         following = asyncio.create_task(watch.follow(await listeners.enter_async_context(domain.lifecycle())))
         listeners.push_async_callback(_end, following)
         await domain.resume()
@@ -114,6 +125,11 @@ async def _start(context: Context, domain: Domain, folder: CycleFolder, emit: Em
         raise
     emit(DomainState("running"))
     return Boot(domain, watch, host_keys, context.clock.monotonic())
+
+
+async def _has_console(domain: Domain) -> bool:
+    # Libvirt's stream leads to the first one.
+    return (await domain.definition()).consoles[:1] == ("pty",)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

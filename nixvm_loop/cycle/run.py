@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.cycle.build import build
 from nixvm_loop.cycle.gate import SupersededError
 from nixvm_loop.decide import Wish
-from nixvm_loop.errors import InterruptedByUser, NixvmLoopError
+from nixvm_loop.errors import GenerationError, InterruptedByUser, NixvmLoopError
 from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Notice
 from nixvm_loop.generation import identity
 from nixvm_loop.journal import CycleNotes
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nixvm_loop.cycle.gate import Gate
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.journal import CycleFolder
+    from nixvm_loop.model.values import CycleRecord
 
 _HEAD_START_S: Final = 0.05
 
@@ -56,6 +57,7 @@ async def run_cycle(context: Context, order: Order, gate: Gate) -> Result:
         UsageError, GenerationError: the state directory is another guest's, or cannot be used at all.
         asyncio.CancelledError: the user stopped it; the cycle's end has been told.
     """
+    identity.check_apart(context.settings.state_dir, context.settings.flake_dir)
     identity.check(context.settings.state_dir, flake=context.settings.flake)
 
     async with hold(context):
@@ -68,7 +70,7 @@ async def run_cycle(context: Context, order: Order, gate: Gate) -> Result:
         finally:
             record = notes.record(folder.number)
             if record is not None:
-                context.journal.append(record)
+                _append(context, record)
 
 
 @asynccontextmanager
@@ -152,6 +154,13 @@ class _Cycle:
         )
         self.emit(finished)
         return Result(finished, error)
+
+
+def _append(context: Context, record: CycleRecord) -> None:
+    try:
+        context.journal.append(record)
+    except GenerationError as error:  # the verdict has been told, and stands
+        context.emitter(Notice(Severity.WARNING, error.message, error.hint))
 
 
 def _exit_code(verdict: Verdict, error: NixvmLoopError | None) -> int:

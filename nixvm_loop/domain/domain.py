@@ -69,11 +69,6 @@ class Domain:
         # A crashed domain may still be there, with its QEMU.
         return bool(await self._ask("looking at", self.handle.isActive))
 
-    async def instance_id(self) -> int | None:
-        """Libvirt's number for this run of the domain, None when it is off."""
-        number: int = await self._ask("looking at", self.handle.ID)
-        return number if number >= 0 else None
-
     async def definition_text(self) -> str:
         """The XML of the next start, secrets included, fit to be defined again."""
         libvirt = library()
@@ -93,7 +88,8 @@ class Domain:
 
     async def start_paused(self) -> None:
         """Start with the processors stopped, so that the console can be attached before the guest says a word."""
-        flags = library().VIR_DOMAIN_START_PAUSED
+        # A saved state would be resumed instead, with the system that it was saved from.
+        flags = library().VIR_DOMAIN_START_PAUSED | library().VIR_DOMAIN_START_FORCE_BOOT
         await self._ask("starting", self.handle.createWithFlags, flags, timeout_s=_START_TIMEOUT_S)
 
     async def resume(self) -> None:

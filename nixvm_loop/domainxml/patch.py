@@ -32,8 +32,8 @@ def not_direct(name: str) -> DomainError:
     """The error for a domain whose kernel is not named by its definition."""
     return DomainError(
         f"domain {name} does not boot a kernel directly: its definition has no <kernel>",
-        hint=f"`nixvm-loop adopt {name}` puts it on direct kernel boot, or give the guest a [machine] table"
-        " and let `nixvm-loop create` define a domain",
+        hint="give the guest a [machine] table and let `nixvm-loop create` define a domain, or give this one"
+        f" <kernel> and <initrd> with virsh edit (`nixvm-loop adopt {name}`, which will do that, is to come)",
     )
 
 

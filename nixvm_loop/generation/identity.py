@@ -24,6 +24,24 @@ def check(state_dir: Path, *, flake: str, domain_uuid: str | None = None) -> Non
     _compared(state_dir / _NAME, flake, domain_uuid)
 
 
+def check_apart(state_dir: Path, flake_dir: Path | None) -> None:
+    """Make sure that the state is not among the files of a flake that is its whole folder.
+
+    Each cycle would be a change, and Nix would copy the state, its SSH key included, into the world-readable store.
+
+    Raises:
+        UsageError: it is.
+    """
+    if flake_dir is None or flake_dir not in state_dir.parents:
+        return
+    if any((folder / ".git").exists() for folder in (flake_dir, *flake_dir.parents)):
+        return
+    raise UsageError(
+        f"the state directory {state_dir} is in the flake {flake_dir}, which is not in git: all of it is the flake",
+        hint="set state_dir to a folder outside the flake, or make the flake a git repository",
+    )
+
+
 def claim(state_dir: Path, *, flake: str, domain_uuid: str | None = None) -> None:
     """Hold the state directory to one flake and, once known, one domain. Raises what `check` does."""
     path = state_dir / _NAME

@@ -149,6 +149,11 @@ class HostKeys:
         self._heard = frozenset()
         self.announced.clear()
 
+    def expect_silence(self) -> None:
+        """Nobody listens to this boot's console: the guest is held to the first key that it shows."""
+        self._known = replace(self._known, announced=False)
+        self._waited = True
+
     def hear(self, line: str) -> bool:
         """Take a line of the guest's console; True when it announced a key, which is kept at once."""
         key = announced_key(line)
@@ -186,8 +191,8 @@ class HostKeys:
 
     @property
     def known(self) -> bool:
-        """Whether there is a key to hold the guest to, so that `ssh` can check it."""
-        return self.policy is HostKeyPolicy.OFF or bool(self._heard or self._known.keys)
+        """Whether there is a key to hold this boot of the guest to, so that `ssh` can check it."""
+        return self.policy is HostKeyPolicy.OFF or bool(self._expected)
 
     @property
     def algorithms(self) -> tuple[str, ...]:

@@ -173,7 +173,7 @@ class _Search:
             return HostKeyError(
                 f"an SSH server answers for guest {name}, but the guest announced no host key within {timeout_s:g}s",
                 hint="it did in an earlier boot (nixvm-loop-host-key on its console), so no other key is trusted; "
-                "if it does not any more, remove ssh/known_hosts from its state",
+                "if nobody listened when it did, nixvm-loop rebuild --force boots it anew and listens",
             )
         where = "by proxy_command" if self.access.proxy_command else f"on {self.access.address}"
         last = f" (last: {self.failure})" if self.failure else ""

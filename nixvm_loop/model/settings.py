@@ -98,8 +98,8 @@ class SshSettings:
     """How the guest is reached.
 
     Attributes:
-        host: An address, or `auto`: 127.0.0.1 for a machine of ours, else libvirt's leases.
-        port: None stands for the machine's `ssh_port`, or 22 for a domain of the user's.
+        host: An address, or `auto`: 127.0.0.1 where the domain forwards a port to 22, else libvirt's leases.
+        port: None stands for the forwarded port, or 22 where none is.
         key: None stands for the key that `create` makes in the state directory.
         proxy_command: An argv whose standard input and output lead to the guest's sshd.
     """
@@ -160,6 +160,11 @@ class GuestSettings:
     ssh: SshSettings = SshSettings()
     store: StoreSettings = StoreSettings()
     checks: tuple[CheckSettings, ...] = ()
+
+    @property
+    def on_this_host(self) -> bool:
+        """Whether libvirt is this machine's own."""
+        return "+" not in self.libvirt_uri.partition(":")[0] and self.libvirt_uri.partition("://")[2].startswith("/")
 
 
 @dataclass(frozen=True, slots=True)

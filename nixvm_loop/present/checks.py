@@ -8,8 +8,6 @@ from nixvm_loop.present.sanitise import clean
 from nixvm_loop.present.words import LINE_LIMIT, outcome_details, outcome_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from nixvm_loop.events.types import CheckFinished
 
 _OUTCOME_WIDTH = 13
@@ -28,16 +26,3 @@ def check_lines(check: CheckFinished) -> list[str]:
     indent = " " * _OUTCOME_WIDTH
     head = f"{outcome:<{_OUTCOME_WIDTH}}{name:<{_ID_WIDTH}}{seen}".rstrip()
     return [head, *(f"{indent}{line}" for line in outcome_details(check))]
-
-
-def summary(checks: Iterable[CheckFinished]) -> str:
-    """The closing line: how many passed, failed and could not be checked."""
-    words = [outcome_word(check) for check in checks]
-    counts = [(words.count(word), word) for word in ("ok", "failed", "warning", "not checked")]
-    return ", ".join(f"{count} {word}" for count, word in counts if count) or "no checks"
-
-
-def table(checks: Iterable[CheckFinished]) -> str:
-    """All checks and the closing line, without a final line break."""
-    given = tuple(checks)
-    return "\n".join([*(line for check in given for line in check_lines(check)), summary(given)])

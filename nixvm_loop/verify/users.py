@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,7 @@ from nixvm_loop.errors import VerificationError
 from nixvm_loop.model.values import Check, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from nixvm_loop.model.settings import CheckSettings
 
@@ -23,11 +24,6 @@ class UserResult:
     exit_status: int | None
     end: str
     output: str
-
-
-def user_checks(settings: Iterable[CheckSettings], results: Mapping[str, UserResult]) -> tuple[Check, ...]:
-    """The checks with a command, in the config's order; one that has no result failed."""
-    return tuple(_user_check(setting, results.get(setting.name)) for setting in settings if setting.command is not None)
 
 
 def failure(checks: Iterable[Check]) -> VerificationError | None:
@@ -46,15 +42,16 @@ def failure(checks: Iterable[Check]) -> VerificationError | None:
     )
 
 
-def _user_check(setting: CheckSettings, result: UserResult | None) -> Check:
-    passed = result is not None and result.exit_status == 0
+def user_check(setting: CheckSettings, result: UserResult) -> Check:
+    """The check for what a command of the user's did."""
+    passed = result.exit_status == 0
     return Check(
         id=setting.name,
         outcome=Outcome.PASSED if passed else Outcome.FAILED,
         required=setting.required,
         expected="exit status 0",
-        actual="not run" if result is None else _said(result, setting.timeout_s),
-        hint=None if passed else f"try it: nixvm-loop ssh {setting.command}",
+        actual=_said(result, setting.timeout_s),
+        hint=None if passed else f"try it: {shlex.join(['nixvm-loop', 'ssh', setting.command or ''])}",
     )
 
 

@@ -28,11 +28,8 @@ if TYPE_CHECKING:
 class Forest:
     """Trees of all kinds. Submodules come and go with what their parent's index says."""
 
-    def __init__(
-        self, sources: tuple[SourceRoot, ...], settings: WatchSettings, extra_files: tuple[Path, ...], emit: Emit
-    ) -> None:
+    def __init__(self, sources: tuple[SourceRoot, ...], settings: WatchSettings, emit: Emit) -> None:
         self._sources, self._settings, self._emit = sources, settings, emit
-        self._extra_files = extra_files
         self._trees: dict[str, Tree] = {}
         self._with_submodules: set[str] = set()
         self._departed: set[str] = set()
@@ -106,7 +103,7 @@ class Forest:
                     self._with_submodules.add(root)
             else:
                 self._trees[root] = FolderTree(root, IgnoreRules(*DROPPINGS, *user))
-        files = [os.path.abspath(path) for path in self._extra_files]
+        files: list[str] = []
         for path in map(os.path.abspath, self._settings.paths):
             if not os.path.isdir(path):
                 files.append(path)

@@ -55,7 +55,6 @@ class Watcher:
         roots: tuple[SourceRoot, ...],
         settings: WatchSettings,
         *,
-        extra_files: tuple[Path, ...] = (),
         clock: Clock,
         emit: Emit | None = None,
         on_untracked: Callable[[tuple[Path, ...]], None] | None = None,
@@ -66,12 +65,11 @@ class Watcher:
             roots: What the flake and its local inputs are.
             settings: What else to look at, what not, and how long it has to be quiet.
             clock: Measures the quiet.
-            extra_files: Count wherever they are; they need not exist.
             emit: Is given notices: a tree is gone for now, the kernel has run out of watches.
             on_untracked: Is given new Nix files that git does not track, so that the build cannot see them.
         """
         self._settings, self._clock, self._emit = settings, clock, emit
-        self._forest = Forest(roots, settings, extra_files, emit or (lambda _: None))
+        self._forest = Forest(roots, settings, emit or (lambda _: None))
         self._strangers = Strangers(self._forest, settings, on_untracked)
         self._ears = Ears(self._hear, self._miss, self._deafened)
         self._hints: set[str] = set()

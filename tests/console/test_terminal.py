@@ -23,6 +23,19 @@ def terminal() -> Iterator[tuple[int, int]]:
     os.close(program)
 
 
+@pytest.mark.parametrize("path", ["/dev/null", __file__])
+async def test_a_keyboard_that_cannot_be_waited_for(path: str) -> None:
+    """As under cron: nobody types, and that is not the end."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        keys = Keys(descriptor)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(keys.next(), 0.05)
+        keys.end()
+    finally:
+        os.close(descriptor)
+
+
 def test_the_escape_ends_what_is_sent() -> None:
     """Nothing from Ctrl-] on reaches the guest."""
     assert until_escape(b"ls\r") == (b"ls\r", False)

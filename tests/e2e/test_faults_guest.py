@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,7 @@ def test_the_users_own_checks(lab: Lab) -> None:
     with lab.configured(f"[guests.{lab.name}.apply]", CHECKS.format(name=lab.name)):
         done = lab.loop("rebuild", "-o", "json")
         said = lab.fails(7, command="verify")
+        told = lab.loop("verify", "-o", "json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     checks = {event["check"]: event for event in events if event["type"] == "check_finished"}
     assert [checks[name]["ok"] for name in ("has-a-shell", "has-a-printer", "answers")] == [True, False, False]
@@ -121,6 +123,13 @@ def test_the_users_own_checks(lab: Lab) -> None:
     assert "has-a-printer" in said
     assert "answers" in said
     assert lab.boot_id() == before
+    times = {
+        event["check"]: datetime.fromisoformat(event["time"])
+        for event in map(json.loads, told.stdout.splitlines())
+        if event["type"] == "check_finished"
+    }
+    # Each is told as soon as it is known.
+    assert (times["answers"] - times["kernel"]).total_seconds() > 0.8
 
 
 def test_a_required_check_of_the_users(lab: Lab) -> None:

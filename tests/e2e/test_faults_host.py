@@ -147,6 +147,37 @@ def test_a_state_directory_that_cannot_be_written(lab: Lab) -> None:
     assert lab.cycle()["verdict"] == "unchanged"
 
 
+@pytest.mark.usefixtures("_untouched")
+def test_a_journal_that_cannot_be_written(lab: Lab) -> None:
+    """It is told, and takes nothing from a verdict that stands."""
+    journal, aside = lab.state / "journal.jsonl", lab.state / "journal.aside"
+    lab.cycle()
+    journal.rename(aside)
+    journal.mkdir()
+    try:
+        done = lab.loop("rebuild")
+    finally:
+        journal.rmdir()
+        aside.rename(journal)
+    assert done.returncode == 0
+    assert str(journal) in done.stderr
+    assert "unchanged" in done.stdout
+
+
+def test_a_state_directory_in_a_flake_without_git(lab: Lab) -> None:
+    """It would be a part of the flake, key and all: refused before anything is built."""
+    plain = lab.folder / "plain"
+    lab.run("cp", "-r", str(lab.flake), str(plain))
+    lab.run("rm", "-rf", str(plain / ".git"))
+    with (
+        lab.configured('flake = "./guest"', 'flake = "./plain"'),
+        lab.configured(f'state_dir = "{lab.state.parent}"', f'state_dir = "{plain}/state"'),
+    ):
+        said = lab.fails(2)
+    assert f"is in the flake {plain}" in said
+    assert not (plain / "state").exists()
+
+
 def test_the_second_rebuild_waits(lab: Lab) -> None:
     """Of two at once, the second waits, names who holds the guest, and then finds nothing left to do."""
     slow = 'packages = { slow = "sleep 3; mkdir $out"; }'

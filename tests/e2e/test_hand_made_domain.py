@@ -229,3 +229,14 @@ def test_delete_leaves_the_domain(own: Own) -> None:
     assert "was not made by nixvm-loop for this guest and stays" in done.stderr
     assert not own.lab.state.exists()
     assert own.lab.boot_id() == before
+
+
+def test_a_console_that_nobody_can_listen_to(own: Own) -> None:
+    """A first serial port that libvirt cannot stream is told; the guest boots and is verified all the same."""
+    pty = "<serial type='pty'>"
+    own.defined(pty, "<serial type='null'>")
+    done = own.lab.loop("rebuild", "--force")
+    assert done.returncode == 0, done.stderr
+    assert "has no console to listen to" in done.stderr
+    assert own.lab.booted() == own.lab.toplevel()
+    own.defined("<serial type='null'>", pty)

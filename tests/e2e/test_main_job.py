@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,6 +125,7 @@ def test_watch_builds_boots_and_verifies_each_save(lab: Lab) -> None:
         assert watch.finished()["verdict"] == "ok"
         assert lab.guest("cat /etc/motd") == "Greeting two."
         lab.run("touch", str(lab.flake / "configuration.nix"))
+        time.sleep(1.0)  # a cycle that came of it would be the next that is finished
         lab.edit("configuration.nix", "Greeting two.", "Greeting three.")
         assert watch.finished()["verdict"] == "ok"
         assert lab.guest("cat /etc/motd") == "Greeting three."

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixvm_loop.errors import UsageError
-from nixvm_loop.generation.identity import check, claim
+from nixvm_loop.generation.identity import check, check_apart, claim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,3 +39,16 @@ def test_looking_writes_nothing(tmp_path: Path) -> None:
     """`check` neither makes the state directory nor claims it."""
     check(tmp_path / "state", flake="/a")
     assert not (tmp_path / "state").exists()
+
+
+def test_a_state_directory_in_a_flake_that_is_its_whole_folder(tmp_path: Path) -> None:
+    """It is refused outside git, where each cycle would change the flake, and nowhere else."""
+    flake = tmp_path / "flake"
+    (flake / "sub").mkdir(parents=True)
+    check_apart(tmp_path / "state/demo", flake)
+    check_apart(flake / "state/demo", None)
+    with pytest.raises(UsageError, match="is in the flake") as caught:
+        check_apart(flake / "state/demo", flake)
+    assert "outside the flake" in (caught.value.hint or "")
+    (tmp_path / ".git").mkdir()
+    check_apart(flake / "state/demo", flake)

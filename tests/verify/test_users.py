@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shlex
+
 from nixvm_loop.errors import VerificationError
 from nixvm_loop.model.settings import CheckSettings
 from nixvm_loop.model.values import Check, Outcome
-from nixvm_loop.verify import UserResult, failure, user_checks
+from nixvm_loop.verify import UserResult, failure, user_check
 
 WEB = CheckSettings("web", command="curl -f localhost", timeout_s=3.0)
 DISK = CheckSettings("disk", command="df /", required=True)
@@ -15,9 +17,8 @@ def made(check_id: str, outcome: Outcome, *, required: bool = True) -> Check:
 
 
 def test_a_command_that_exits_0_passes() -> None:
-    """The exit status decides; the settings say whether it is required; built-in names have no command."""
-    settings = (WEB, CheckSettings("kernel"), DISK)
-    found = user_checks(settings, {"web": UserResult(0, "exited", "fine\n"), "disk": UserResult(0, "exited", "")})
+    """The exit status decides; the settings say whether it is required."""
+    found = [user_check(WEB, UserResult(0, "exited", "fine\n")), user_check(DISK, UserResult(0, "exited", ""))]
     assert [(check.id, check.outcome, check.required) for check in found] == [
         ("web", Outcome.PASSED, False),
         ("disk", Outcome.PASSED, True),
@@ -26,21 +27,28 @@ def test_a_command_that_exits_0_passes() -> None:
 
 
 def test_any_other_end_fails() -> None:
-    """Another status, a signal, time over or no result at all are failures that say so."""
+    """Another status, a signal and time over are failures that say so."""
     results = [
         UserResult(7, "exited", "a\nrefused\n\n"),
         UserResult(None, "killed by a signal", ""),
         UserResult(None, "timed out", ""),
     ]
-    actual = [user_checks([WEB], {"web": result})[0] for result in results]
+    actual = [user_check(WEB, result) for result in results]
     assert [check.actual for check in actual] == ["exit status 7: refused", "killed by a signal", "timed out after 3s"]
     assert {check.outcome for check in actual} == {Outcome.FAILED}
-    assert user_checks([WEB], {})[0].outcome is Outcome.FAILED
+
+
+def test_the_hint_can_be_pasted() -> None:
+    """What the hint says to run reaches the guest as it is, whatever the host's shell thinks of it."""
+    check = user_check(CheckSettings("odd", command="test -e /a; echo 'b' > /c"), UserResult(1, "exited", ""))
+    assert check.hint is not None
+    words = shlex.split(check.hint.removeprefix("try it: "))
+    assert words == ["nixvm-loop", "ssh", "test -e /a; echo 'b' > /c"]
 
 
 def test_a_long_last_line_is_cut() -> None:
     """What a command says does not fill the screen."""
-    (check,) = user_checks([WEB], {"web": UserResult(1, "exited", "x" * 10_000)})
+    check = user_check(WEB, UserResult(1, "exited", "x" * 10_000))
     assert check.actual is not None
     assert len(check.actual) < 300
 

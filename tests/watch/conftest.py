@@ -74,16 +74,13 @@ class Watch:
 
 
 @asynccontextmanager
-async def _watching(
-    *roots: SourceRoot | Path, settings: WatchSettings | None = None, extra_files: tuple[Path, ...] = ()
-) -> AsyncIterator[Watch]:
+async def _watching(*roots: SourceRoot | Path, settings: WatchSettings | None = None) -> AsyncIterator[Watch]:
     events: list[Event] = []
     untracked: list[Path] = []
     sources = tuple(root if isinstance(root, SourceRoot) else SourceRoot(root, SourceKind.GIT) for root in roots)
     watcher = Watcher(
         sources,
         settings or WatchSettings(),
-        extra_files=extra_files,
         clock=SystemClock(),
         emit=events.append,
         on_untracked=untracked.extend,

@@ -188,14 +188,12 @@ async def test_paths_from_the_settings_are_watched(repo: Kit, tmp_path: Path) ->
         assert await watch.next() == {single}
 
 
-async def test_extra_files_may_come_later_and_be_links(repo: Kit, tmp_path: Path) -> None:
-    """A file that does not exist yet is seen when it does, and a link is followed to what it names."""
-    missing, link, target = tmp_path / "nixvm-loop.toml", tmp_path / "link.toml", tmp_path / "there/target.toml"
+async def test_a_path_from_the_settings_may_be_a_link(repo: Kit, tmp_path: Path) -> None:
+    """A link is followed to what it names."""
+    link, target = tmp_path / "link.toml", tmp_path / "there/target.toml"
     repo.write(tmp_path, "there/target.toml")
     link.symlink_to(target)
-    async with repo.watching(repo.root, extra_files=(missing, link)) as watch:
-        repo.write(tmp_path, missing.name)
-        assert await watch.next() == {missing}
+    async with repo.watching(repo.root, settings=WatchSettings(paths=(link,))) as watch:
         repo.write(tmp_path, "there/target.toml", text="1")
         assert await watch.next() == {link}
 
