@@ -32,6 +32,7 @@
           inline-snapshot
           pytest
           pytest-timeout
+          pytest-xdist
         ];
       # Nix itself is the user's own: its version has to fit the daemon's and the store's. So is libvirt's daemon.
       programs = pkgs: [

@@ -21,9 +21,10 @@ def run(arguments: Arguments) -> int:
     Raises:
         NixvmLoopError: it could not be carried out; the error knows the exit code.
     """
-    settings = config.load(config.find(arguments.config, os.environ, Path.cwd()))
-    guest = config.select(settings, arguments.guest)
+    # As the watcher names it, should it change.
+    file = Path(os.path.abspath(config.find(arguments.config, os.environ, Path.cwd())))  # noqa: PTH100  # links stay
+    guest = config.select(config.load(file), arguments.guest)
     # Each command loads only what it needs: `status` is to answer at once.
     command = import_module(f"nixvm_loop.commands.{arguments.command.value}")
-    code: int = command.run(Call(arguments, guest, SystemClock()))
+    code: int = command.run(Call(arguments, file, guest, SystemClock()))
     return code

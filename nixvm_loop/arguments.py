@@ -24,6 +24,9 @@ class Command(StrEnum):
     WATCH = "watch"
     VERIFY = "verify"
     STATUS = "status"
+    HISTORY = "history"
+    DIFF = "diff"
+    ROLLBACK = "rollback"
     SSH = "ssh"
     CONSOLE = "console"
 
@@ -34,6 +37,7 @@ class Arguments:
 
     Attributes:
         remote: The command for the guest, as typed after `ssh`.
+        generations: The numbers that were typed, in their order.
     """
 
     command: Command
@@ -46,6 +50,7 @@ class Arguments:
     yes: bool = False
     force: bool = False
     remote: tuple[str, ...] = ()
+    generations: tuple[int, ...] = ()
 
 
 _EPILOG: Final = """\
@@ -56,7 +61,8 @@ examples:
   nixvm-loop ssh               a shell in the guest
 
 exit codes: 0 ok, 1 a bug in nixvm-loop, 2 usage or config, 3 build, 4 generation, 5 domain or libvirt,
-  6 guest not reached or not booted, 7 verification, 130 interrupted
+  6 guest not reached or not booted, 7 verification, 8 done but stdout could not be written (a full disk),
+  130 interrupted (q in watch: 0)
 """
 _SSH_EXAMPLES: Final = """\
 examples:
@@ -72,8 +78,24 @@ examples:
 """
 _WATCH_EXAMPLES: Final = """\
 examples:
-  nixvm-loop watch              live view on a terminal; Ctrl-C ends it
+  nixvm-loop watch              live view on a terminal; q or Ctrl-C ends it
   nixvm-loop watch -o plain     a line for each cycle and problem, for editors
+"""
+_HISTORY_EXAMPLES: Final = """\
+examples:
+  nixvm-loop history
+  nixvm-loop history -o json | jq '.generations[] | select(.last_good).number'
+"""
+_DIFF_EXAMPLES: Final = """\
+examples:
+  nixvm-loop diff        from the last good generation to the newest
+  nixvm-loop diff 3      from generation 3 to the current one
+  nixvm-loop diff 3 5    from generation 3 to generation 5
+"""
+_ROLLBACK_EXAMPLES: Final = """\
+examples:
+  nixvm-loop rollback      to the last good generation before the current one
+  nixvm-loop rollback 12   to generation 12
 """
 _CREATE_EXAMPLES: Final = """\
 examples:
@@ -89,6 +111,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     """
     given: dict[str, Any] = vars(_parser().parse_args(argv))
     remote = tuple(given.pop("remote", ()))
+    numbers = (given.pop("before", None), given.pop("after", None))
     return Arguments(
         **given
         | {
@@ -96,6 +119,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
             "output": Output(given["output"]),
             "verbosity": Verbosity.VERBOSE if given.pop("verbose") else Verbosity.NORMAL,
             "remote": remote[1:] if remote[:1] == ("--",) else remote,
+            "generations": tuple(number for number in numbers if number is not None),
         }
     )
 
@@ -127,10 +151,24 @@ def _parser() -> argparse.ArgumentParser:
     add(Command.WATCH, "run a cycle on each save until stopped", _WATCH_EXAMPLES)
     add(Command.VERIFY, "run the checks against the running guest")
     add(Command.STATUS, "tell how domain, generations and last verdict stand, without asking the guest")
+    add(Command.HISTORY, "list the generations; the running guest says which one it booted", _HISTORY_EXAMPLES)
+    diff = add(Command.DIFF, "show what differs from one generation to another", _DIFF_EXAMPLES)
+    diff.add_argument("before", metavar="A", nargs="?", type=_generation, help="a generation (default: the last good)")
+    diff.add_argument("after", metavar="B", nargs="?", type=_generation, help="another (default: the current one)")
+    rollback = add(Command.ROLLBACK, "boot an older generation and verify it", _ROLLBACK_EXAMPLES)
+    rollback.add_argument(
+        "before", metavar="N", nargs="?", type=_generation, help="which (default: the last good before the current one)"
+    )
     ssh = add(Command.SSH, "open a shell in the guest, or run a command there", _SSH_EXAMPLES)
     ssh.add_argument("remote", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
     add(Command.CONSOLE, "attach to the guest's console")
     return parser
+
+
+def _generation(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a generation")
+    return int(text)
 
 
 def _common() -> argparse.ArgumentParser:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import io
 import signal
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.arguments import Arguments, parse
-from nixvm_loop.errors import InterruptedByUser, NixvmLoopError
+from nixvm_loop.errors import InterruptedByUser, NixvmLoopError, OutputError
+from nixvm_loop.present import standard
 from nixvm_loop.present.choice import Verbosity
+from nixvm_loop.present.stream import LineWriter, is_reader_gone, silence, unwritable
 
 if TYPE_CHECKING:
     import logging
@@ -23,20 +26,56 @@ _LINE_LIMIT: Final = 4000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, `sys.argv` by default, and return its exit code. Nothing but its code comes out of it."""
     try:
+        standard.open_missing()
         _listen_to_signals()
-        try:
-            return _run(parse(argv))
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else _BUG
+        return _flush(_code(argv))
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _code(argv: Sequence[str] | None) -> int:
+    said, told = io.StringIO(), io.StringIO()
+    try:
+        # What is wrong with the streams is our business, not the parser's.
+        with redirect_stdout(said), redirect_stderr(told):
+            arguments = parse(argv)
+    except SystemExit as error:
+        LineWriter(sys.stderr).write(told.getvalue())
+        out = LineWriter(sys.stdout)
+        out.write(said.getvalue())
+        code = error.code if isinstance(error.code, int) else _BUG
+        return code if out.lost is None else _incomplete(out.lost, code)
+    try:
+        return _run(arguments)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else _BUG
     except BrokenPipeError:
-        # Whoever read our output has gone. The interpreter flushes once more at its end, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has gone.
+        silence(sys.stdout)
         return _INTERRUPTED
+
+
+def _flush(code: int) -> int:
+    """Write what is left, which the interpreter would try once more at its end; the exit code that comes of it."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        silence(sys.stdout)
+        return _incomplete(error, code)
+    return code
+
+
+def _incomplete(lost: OSError, code: int) -> int:
+    """The exit code of a call whose output was lost, and would else be `code`."""
+    if is_reader_gone(lost):
+        return code or _INTERRUPTED
+    told = unwritable(lost)
+    _print(f"nixvm-loop: error: {told.message}")
+    return code or told.exit_code
 
 
 def _run(arguments: Arguments) -> int:
@@ -62,6 +101,9 @@ def _listen_to_signals() -> None:
 
 def _tell(error: BaseException, verbosity: Verbosity) -> int:
     told = _to_tell(error)
+    for beside in _flat(error):
+        if isinstance(beside, OutputError) and beside is not told:
+            _print(f"nixvm-loop: error: {beside.message}")
     if _is_interruption(told):
         _print(f"nixvm-loop: {told.args[0] if told.args else 'interrupted'}")
         return _INTERRUPTED
@@ -79,13 +121,21 @@ def _tell(error: BaseException, verbosity: Verbosity) -> int:
 
 
 def _to_tell(error: BaseException) -> BaseException:
-    """What a group of errors comes down to: a bug before a failure, a failure before an interruption."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    return min((_to_tell(inner) for inner in error.exceptions), key=_rank)
+    """What a group of errors comes down to: a bug, a failure, an interruption, output that was lost, in this order."""
+    return min(_flat(error), key=_rank)
+
+
+def _flat(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _flat(inner)
+    else:
+        yield error
 
 
 def _rank(error: BaseException) -> int:
+    if isinstance(error, OutputError):
+        return 3
     if _is_interruption(error):
         return 2
     return 1 if isinstance(error, NixvmLoopError) else 0
@@ -121,8 +171,10 @@ def _lines(texts: tuple[str, ...]) -> Iterator[str]:
 def _print(*lines: str) -> None:
     from nixvm_loop.present.sanitise import clean  # noqa: PLC0415  # only errors pay for it
 
+    # Where stderr cannot be written either, the exit code alone has to tell.
+    stderr = LineWriter(sys.stderr)
     for line in lines:
-        print(clean(line, _LINE_LIMIT), file=sys.stderr)  # noqa: T201  # the one place that prints errors
+        stderr.line(clean(line, _LINE_LIMIT))
 
 
 def _set_up_logging(verbosity: Verbosity) -> None:

@@ -57,6 +57,21 @@ def decide(wish: Wish, artifacts: Artifacts, cmdline: str, current: Generation |
     return Decision(Action.NONE, ("the guest already runs the built system",))
 
 
+def fallback(failed: int, good: Generation | None, *, wanted: bool, redefined: bool) -> Generation | str:
+    """Where to go back to from a generation that failed, or in words why nowhere.
+
+    `wanted` is the config's `rollback`; `redefined` says whether the domain's own definition had changed for it as
+    well, so that the last good generation may come up in the former one even if it is what failed.
+    """
+    if not wanted:
+        return "rollback is off, so the guest is left as it is"
+    if good is None:
+        return "no other generation was ever verified, so there is none to go back to"
+    if good.number == failed and not redefined:
+        return "it is the last good generation itself, so there is none to go back to"
+    return good
+
+
 def _differences(artifacts: Artifacts, cmdline: str, current: Generation | None) -> list[str]:
     if current is None:
         return ["this is the first generation"]

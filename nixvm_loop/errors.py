@@ -8,8 +8,10 @@ NixvmLoopError            1   a bug in nixvm-loop, when nothing below fits
 ├── DomainError           5   libvirt, or the domain
 ├── GuestError            6   the guest was not reached or did not boot
 │   ├── BootError         6   it is known that this boot failed
+│   │   └── OperatorStopError 6   by somebody's hand
 │   └── HostKeyError      6   something answers that is not the guest
 ├── VerificationError     7   the guest runs, but not what it should
+├── OutputError           8   the work is done, but standard output could not be written
 └── InterruptedByUser   130   Ctrl-C or SIGTERM
 """
 
@@ -82,6 +84,10 @@ class BootError(GuestError):
     """The guest is known not to have come up; there is nothing to wait for."""
 
 
+class OperatorStopError(BootError):
+    """Somebody stopped the domain on purpose while it booted; the system is not to blame."""
+
+
 class HostKeyError(GuestError):
     """What answered did not show the guest's host key."""
 
@@ -90,6 +96,12 @@ class VerificationError(NixvmLoopError):
     """A check failed in the running guest."""
 
     exit_code = 7
+
+
+class OutputError(NixvmLoopError):
+    """Standard output could not be written, to a full disk, say. What else went wrong comes first in the exit code."""
+
+    exit_code = 8
 
 
 class InterruptedByUser(NixvmLoopError):  # noqa: N818  # it names who did it, not a fault

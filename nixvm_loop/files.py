@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PRIVATE_FILE = 0o600
+_WRONG_PLACE: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EEXIST})
 
 
 def write_atomic(path: Path, text: str, *, mode: int = PRIVATE_FILE) -> None:
@@ -28,6 +30,14 @@ def write_atomic(path: Path, text: str, *, mode: int = PRIVATE_FILE) -> None:
         raise
 
 
+def clear_beside(folder: Path) -> None:
+    """Remove what writers that were killed have left beside the files in `folder`; raises OSError."""
+    for path in folder.glob(".*.tmp"):
+        pid = path.name.split(".")[-2]
+        if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):  # noqa: PTH110  # as quick as it can be
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: dict[str, Any], *, mode: int = PRIVATE_FILE) -> None:
     """Replace `path` by `value` as readable JSON; raises OSError."""
     write_atomic(path, json.dumps(value, indent=2) + "\n", mode=mode)
@@ -44,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} does not hold a JSON object")  # noqa: TRY004  # the caller sees one kind of bad file
@@ -61,3 +71,10 @@ def link_atomic(link: Path, target: str | os.PathLike[str]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def place_hint(error: OSError) -> str | None:
+    """What to do about a state directory that the system refuses; None where its place is not to blame."""
+    if error.errno not in _WRONG_PLACE:
+        return None
+    return "set state_dir to a folder that this user may write, or mend this one's owner and permissions"

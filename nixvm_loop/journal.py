@@ -8,11 +8,11 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from nixvm_loop.errors import GenerationError
-from nixvm_loop.events.types import CheckFinished, CycleFinished, CycleStarted, Notice, StageFinished, Stamped
-from nixvm_loop.files import PRIVATE_FILE, read_json, write_atomic, write_json
+from nixvm_loop.events.types import CycleFinished, CycleStarted, Notice, StageFinished, Stamped
+from nixvm_loop.files import PRIVATE_FILE, place_hint, read_json, write_atomic, write_json
 from nixvm_loop.model.values import Action, CycleRecord, Severity, Verdict
 
 if TYPE_CHECKING:
@@ -108,17 +108,17 @@ class Journal:
             with os.fdopen(descriptor, "ab+") as file:
                 cut_short = file.seek(0, os.SEEK_END) > 0 and os.pread(descriptor, 1, file.tell() - 1) != b"\n"
                 file.write((b"\n" if cut_short else b"") + line.encode() + b"\n")
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = path.read_bytes().splitlines(keepends=True)
             if len(lines) > 2 * _KEPT_CYCLES:
-                write_atomic(path, "".join(lines[-_KEPT_CYCLES:]))
+                write_atomic(path, b"".join(lines[-_KEPT_CYCLES:]).decode(errors="replace"))
 
     def last(self) -> CycleRecord | None:
-        """The newest finished cycle; a line that a crash cut short is passed over."""
+        """The newest finished cycle; a line that is damaged or cut short is passed over."""
         path = self.state_dir / "journal.jsonl"
         if not path.exists():
             return None
         with _reported(f"{path} cannot be read"):
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_bytes().splitlines()
         records = (_record(line) for line in reversed(lines))
         return next((record for record in records if record is not None), None)
 
@@ -131,18 +131,17 @@ class Journal:
         """What the guest said when it was last asked; None if it never was, or the memory of it is damaged."""
         try:
             value = read_json(self.state_dir / "seen.json")
-            return None if value is None else LastSeen(**value | {"time": datetime.fromisoformat(value["time"])})
+            return None if value is None else LastSeen(**value | {"time": _moment(value["time"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
 
 @dataclass(slots=True)
 class CycleNotes:
-    """A sink that gathers what the journal and `generation.json` keep of one cycle."""
+    """A sink that gathers what the journal keeps of one cycle."""
 
     started: datetime | None = None
     stage_seconds: dict[str, float] = field(default_factory=dict)
-    checks: list[dict[str, Any]] = field(default_factory=list)
     finished: CycleFinished | None = None
 
     def handle(self, stamped: Stamped) -> None:
@@ -151,9 +150,8 @@ class CycleNotes:
             case CycleStarted():
                 self.started = stamped.time
             case StageFinished(stage, _, seconds):
-                self.stage_seconds[stage] = round(seconds, 3)
-            case CheckFinished() as check:
-                self.checks.append(asdict(check))
+                # A cycle that rolls back goes through some of them twice.
+                self.stage_seconds[stage] = round(self.stage_seconds.get(stage, 0.0) + seconds, 3)
             case CycleFinished() as finished:
                 self.finished = finished
             case _:
@@ -177,24 +175,32 @@ class CycleNotes:
         )
 
 
-def _record(line: str) -> CycleRecord | None:
+def _record(line: bytes) -> CycleRecord | None:
     try:
         value = json.loads(line)
         return CycleRecord(
             **value
             | {
-                "started": datetime.fromisoformat(value["started"]),
+                "started": _moment(value["started"]),
+                "seconds": float(value["seconds"]),
                 "verdict": Verdict(value["verdict"]),
                 "action": value["action"] and Action(value["action"]),
             }
         )
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment
 
 
 @contextmanager
 def _reported(what: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise GenerationError(f"{what}: {error}") from error
+    except OSError as error:
+        raise GenerationError(f"{what}: {error.strerror or error}", hint=place_hint(error)) from error

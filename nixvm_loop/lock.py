@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import GenerationError
-from nixvm_loop.files import PRIVATE_FILE
+from nixvm_loop.files import PRIVATE_FILE, place_hint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -62,7 +62,7 @@ def _open(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     except OSError as error:
-        raise GenerationError(f"{path} cannot be opened: {error.strerror}") from error
+        raise GenerationError(f"{path} cannot be opened: {error.strerror}", hint=place_hint(error)) from error
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

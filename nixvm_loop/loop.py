@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path  # noqa: TC003  # part of the values
-from typing import TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from nixvm_loop.model.settings import OnChange
 from nixvm_loop.model.values import Verdict
+
+# A guest that goes down right after each verified boot is left alone after that many.
+REVIVALS: Final = 3
 
 
 class Phase(Enum):
@@ -21,6 +24,21 @@ class Phase(Enum):
     STOPPED = auto()
 
 
+class Work(Enum):
+    """What a cycle is to do."""
+
+    BUILD = auto()
+    BOOT = auto()  # a generation that is there
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Somebody asked for a cycle, and waits for its end; the ticket names the order."""
+
+    ticket: int
+    work: Work
+
+
 @dataclass(frozen=True, slots=True)
 class LoopState:
     """All that the loop remembers.
@@ -28,6 +46,10 @@ class LoopState:
     Attributes:
         taken: The changes that the running cycle is for.
         waiting: Saves that no cycle has taken yet.
+        serving: The order that the running cycle is for.
+        orders: Those that no cycle has taken yet.
+        lost: Whether the guest went down by itself and no cycle has started it since.
+        revivals: How often that was mended since the last save or order.
         stopping: Why the loop is to end once the running cycle has, None while it goes on.
     """
 
@@ -35,6 +57,10 @@ class LoopState:
     phase: Phase = Phase.IDLE
     taken: frozenset[Path] = frozenset()
     waiting: frozenset[Path] = frozenset()
+    serving: Ordered | None = None
+    orders: tuple[Ordered, ...] = ()
+    lost: bool = False
+    revivals: int = 0
     stopping: str | None = None
 
 
@@ -63,20 +89,27 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestLost:
+    """The guest rebooted or crashed, so that its domain is off although nobody wants it to be."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The user, or a signal, wants the loop to end."""
 
     reason: str
 
 
-Input: TypeAlias = Begin | Changed | Built | Ended | Stop
+Input: TypeAlias = Begin | Changed | Ordered | GuestLost | Built | Ended | Stop
 
 
 @dataclass(frozen=True, slots=True)
 class StartCycle:
-    """Run a cycle for these changes; none at the first."""
+    """Run a cycle for these changes, none at the first; or for an order; or start the guest again that was lost."""
 
     paths: frozenset[Path]
+    order: Ordered | None = None
+    work: Work = Work.BUILD
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,29 +139,64 @@ def step(state: LoopState, given: Input) -> Step:
         return state, ()
     match given:
         case Begin():
-            return _start(state) if state.phase is Phase.IDLE else (state, ())
+            taken = _build(state, None) if state.phase is Phase.IDLE else (state, ())
         case Changed(paths):
-            return _changed(replace(state, waiting=state.waiting | paths))
+            taken = _changed(replace(state, waiting=state.waiting | paths, revivals=0))
+        case Ordered() as order:
+            taken = _ordered(replace(state, orders=(*state.orders, order), revivals=0))
+        case GuestLost():
+            taken = _lost(state)
         case Built():
-            return _built(state)
+            taken = _built(state)
         case Ended(verdict):
-            return _ended(state, verdict)
+            taken = _ended(state, verdict)
         case Stop(reason):
-            return _stop(state, reason)
+            taken = _stop(state, reason)
         case _:
             assert_never(given)
+    return taken
 
 
-def _start(state: LoopState) -> Step:
-    started = replace(state, phase=Phase.BUILDING, taken=state.waiting, waiting=frozenset())
-    return started, (StartCycle(started.taken),)
+def _next(state: LoopState) -> Step:
+    """From idle, what is due: an order, then saves, then the guest."""
+    if state.orders:
+        first, *rest = state.orders
+        state = replace(state, orders=tuple(rest))
+        return _build(state, first) if first.work is Work.BUILD else _boot(state, first)
+    if state.waiting:
+        return _build(state, None)
+    if state.lost and state.revivals < REVIVALS:
+        return _boot(replace(state, revivals=state.revivals + 1), None)
+    return state, ()
+
+
+def _build(state: LoopState, order: Ordered | None) -> Step:
+    started = replace(state, phase=Phase.BUILDING, taken=state.waiting, waiting=frozenset(), serving=order)
+    return started, (StartCycle(started.taken, order),)
+
+
+def _boot(state: LoopState, order: Ordered | None) -> Step:
+    started = replace(state, phase=Phase.APPLYING, serving=order, lost=False)
+    return started, (StartCycle(frozenset(), order, Work.BOOT),)
+
+
+def _ordered(state: LoopState) -> Step:
+    return _next(state) if state.phase is Phase.IDLE else (state, ())
+
+
+def _lost(state: LoopState) -> Step:
+    # While a cycle restarts the guest, its ends are that cycle's own business.
+    if state.phase is Phase.APPLYING:
+        return state, ()
+    lost = replace(state, lost=True)
+    return _next(lost) if state.phase is Phase.IDLE else (lost, ())
 
 
 def _changed(state: LoopState) -> Step:
     if not state.waiting or state.stopping is not None:
         return state, ()
     if state.phase is Phase.IDLE:
-        return _start(state)
+        return _next(state)
     if state.phase is Phase.BUILDING and state.on_change is OnChange.CANCEL:
         return replace(state, phase=Phase.CANCELLING), (CancelBuild(),)
     return state, ()
@@ -136,7 +204,7 @@ def _changed(state: LoopState) -> Step:
 
 def _built(state: LoopState) -> Step:
     # The cancellation of a build that had just ended comes too late; the save waits for the next cycle.
-    return (replace(state, phase=Phase.APPLYING), ()) if state.phase is not Phase.IDLE else (state, ())
+    return (replace(state, phase=Phase.APPLYING, lost=False), ()) if state.phase is not Phase.IDLE else (state, ())
 
 
 def _ended(state: LoopState, verdict: Verdict) -> Step:
@@ -144,10 +212,12 @@ def _ended(state: LoopState, verdict: Verdict) -> Step:
         return state, ()
     if state.stopping is not None:
         return replace(state, phase=Phase.STOPPED), (Exit(state.stopping),)
-    # What a cancelled cycle was for is still to be done.
-    carried = state.taken if verdict is Verdict.CANCELLED else frozenset()
-    idle = replace(state, phase=Phase.IDLE, taken=frozenset(), waiting=state.waiting | carried)
-    return _start(idle) if idle.waiting else (idle, ())
+    idle = replace(state, phase=Phase.IDLE, taken=frozenset(), serving=None)
+    if verdict is Verdict.CANCELLED:
+        # What it was for is still to be done, and whoever ordered it follows the next one.
+        again = (state.serving,) if state.serving is not None else ()
+        idle = replace(idle, waiting=idle.waiting | state.taken, orders=(*again, *idle.orders))
+    return _next(idle)
 
 
 def _stop(state: LoopState, reason: str) -> Step:

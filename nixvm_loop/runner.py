@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, assert_never
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from nixvm_loop import nix
+from nixvm_loop.control import Rebuild, Rollback
+from nixvm_loop.control.fan import Fan
+from nixvm_loop.control.server import serve
 from nixvm_loop.cycle.gate import Gate
-from nixvm_loop.cycle.run import Order, run_cycle
-from nixvm_loop.errors import BuildError, GenerationError, UsageError
-from nixvm_loop.events.types import ChangesSeen, LoopStarted, LoopStopped, Notice
-from nixvm_loop.interrupt import handling
+from nixvm_loop.cycle.run import Order, rollback_order, run_cycle
+from nixvm_loop.errors import BuildError, DomainError, GenerationError, UsageError
+from nixvm_loop.events.types import ChangesSeen, DomainState, LoopStarted, LoopStopped, Notice
+from nixvm_loop.guard import Guard
+from nixvm_loop.interrupt import StopRequest, handling
 from nixvm_loop.loop import (
+    REVIVALS,
     Begin,
     Built,
     CancelBuild,
@@ -22,36 +27,57 @@ from nixvm_loop.loop import (
     Effect,
     Ended,
     Exit,
+    GuestLost,
     Input,
     LoopState,
+    Ordered,
+    Phase,
     StartCycle,
     Stop,
     StopCycle,
+    Work,
     step,
 )
-from nixvm_loop.model.values import Severity, Verdict
+from nixvm_loop.model.values import Action, Severity, Verdict
 from nixvm_loop.watch import Watcher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from nixvm_loop.cycle.context import Context
+    from nixvm_loop.events.types import CycleFinished
+    from nixvm_loop.guard import Down
+    from nixvm_loop.model.settings import GuestSettings
     from nixvm_loop.model.sources import SourceRoot
 
-_NAMED_PATHS = 3
+CONFIG_CHANGED: Final = "the config changed"
+
+_NAMED_PATHS: Final = 3
 
 
 @dataclass(slots=True)
 class Runner:
-    """Runs `watch` for one guest until it is stopped."""
+    """Runs `watch` for one guest until it is stopped, or `reread` gives other settings than those it runs with."""
 
     context: Context
+    config_file: Path
+    reread: Callable[[], GuestSettings]
+    stop: StopRequest = field(default_factory=StopRequest)
     _inputs: asyncio.Queue[Input] = field(default_factory=asyncio.Queue)
     _gate: Gate | None = None
     _cycle: asyncio.Task[None] | None = None
     _watching: asyncio.Task[None] | None = None
     _roots: tuple[SourceRoot, ...] = ()
     _stopping: bool = False
+    _fan: Fan = field(default_factory=Fan)
+    _orders: dict[int, Order] = field(default_factory=dict)
+    _down: Down | None = None
+    _state: LoopState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._state = LoopState(self.context.settings.watch.on_change)
+        self.context = replace(self.context, emitter=self.context.emitter.with_sink(self._fan))
 
     async def run(self) -> str:
         """Run cycles until a signal; returns its name.
@@ -59,13 +85,15 @@ class Runner:
         Raises:
             UsageError: the flake's files cannot be watched.
         """
-        with handling(self._on_signal):
+        context, guarding = self.context, asyncio.create_task(Guard(self.context, self._on_down).run())
+        with handling(self._on_signal, self.stop):
             try:
-                await self._watch_roots()
-                self._tell_of_missing_lock()
-                return await self._loop()
+                async with serve(context.settings, self._fan, self._order, context.emitter):
+                    await self._watch_roots()
+                    self._tell_of_missing_lock()
+                    return await self._loop()
             finally:
-                await self._end(self._watching, self._cycle)
+                await self._end(self._watching, self._cycle, guarding)
 
     def _tell_of_missing_lock(self) -> None:
         notice = nix.missing_lock(self.context.settings)
@@ -78,11 +106,35 @@ class Runner:
         self._stopping = True
         self._inputs.put_nowait(Stop(name))
 
+    def _order(self, ticket: int, request: Rebuild | Rollback) -> None:
+        """Take the order of another process. Raises GenerationError when there is nothing to roll back to."""
+        work = Work.BUILD if isinstance(request, Rebuild) else Work.BOOT
+        if isinstance(request, Rebuild):
+            self._orders[ticket] = Order("asked for", wish=request.wish)
+        else:
+            self._orders[ticket] = rollback_order(self.context, request.generation)
+        self._inputs.put_nowait(Ordered(ticket, work))
+
+    def _on_down(self, down: Down) -> None:
+        if self._state.phase is Phase.APPLYING:
+            self._down = down  # the cycle's own business, unless it ends without having noticed
+            return
+        self.context.emitter(DomainState("shut off"))
+        if down.wanted:
+            self._tell(f"the guest {down.value}; the next save, or nixvm-loop rebuild, starts it again")
+        elif self._state.revivals >= REVIVALS:
+            self._tell(f"the guest {down.value} again and again, and is left alone until the next save")
+        self._down = down
+        if not down.wanted:
+            self._inputs.put_nowait(GuestLost())
+
+    def _tell(self, message: str) -> None:
+        self.context.emitter(Notice(Severity.WARNING, message, None))
+
     async def _loop(self) -> str:
-        state = LoopState(self.context.settings.watch.on_change)
         self._inputs.put_nowait(Begin())
         while True:
-            state, effects = step(state, await self._next_input())
+            self._state, effects = step(self._state, await self._next_input())
             for effect in effects:
                 if isinstance(effect, Exit):
                     self.context.emitter(LoopStopped(effect.reason))
@@ -107,9 +159,11 @@ class Runner:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case StartCycle(paths):
+            case StartCycle():
                 self._gate = Gate(lambda: self._inputs.put_nowait(Built()))
-                self._cycle = asyncio.create_task(self._run_cycle(self._gate, tuple(sorted(paths))))
+                self._cycle = asyncio.create_task(self._run_cycle(self._gate, self._order_for(effect)))
+                if effect.order is not None:
+                    self._fan.begin([effect.order.ticket])
             case CancelBuild():
                 if self._gate is not None:
                     self._gate.supersede()
@@ -121,17 +175,41 @@ class Runner:
             case _:
                 assert_never(effect)
 
-    async def _run_cycle(self, gate: Gate, paths: tuple[Path, ...]) -> None:
-        verdict = Verdict.CANCELLED
+    def _order_for(self, effect: StartCycle) -> Order:
+        paths = tuple(sorted(effect.paths))
+        if effect.order is not None:
+            return replace(self._orders[effect.order.ticket], changes=paths)
+        if effect.work is Work.BUILD:
+            return Order(reason_for(paths), paths)
+        reason = f"the guest {self._down.value}" if self._down is not None else "the guest went down"
+        return Order(reason, boot=self.context.generations.current_number() or 0)
+
+    async def _run_cycle(self, gate: Gate, order: Order) -> None:
+        verdict, lost = Verdict.CANCELLED, False
+        self._down = None
         try:
-            verdict = (await run_cycle(self.context, Order(reason_for(paths), paths), gate)).finished.verdict
+            finished = (await run_cycle(self.context, order, gate)).finished
+            verdict, lost = finished.verdict, await self._was_lost(finished)
             await self._watch_roots_again()
         except GenerationError as error:
             # Before it began: a full disk, say. The next save may find it mended.
             verdict = Verdict.FAILED
             self.context.emitter(Notice(Severity.ERROR, error.message, error.hint))
+            self._fan.fail(error)
         finally:
             self._inputs.put_nowait(Ended(verdict))
+            if lost:
+                self._inputs.put_nowait(GuestLost())
+
+    async def _was_lost(self, finished: CycleFinished) -> bool:
+        """Whether the guest went down during the cycle, and the cycle took no notice of it."""
+        gave_up = finished.verdict is Verdict.FAILED and finished.action is Action.RESTART
+        if gave_up or self._down is None or self._down.wanted:
+            return False
+        try:
+            return await (await self.context.link.domain()).running() is None
+        except DomainError:
+            return False  # whoever is asked next tells of it
 
     async def _watch_roots_again(self) -> None:
         # While the flake's folder is away, the old watcher waits for it to come back.
@@ -149,7 +227,7 @@ class Runner:
         settings = self.context.settings
         watcher = Watcher(
             roots,
-            settings.watch,
+            replace(settings.watch, paths=(*settings.watch.paths, self.config_file)),
             clock=self.context.clock,
             emit=self.context.emitter,
             on_untracked=self._untracked,
@@ -173,9 +251,20 @@ class Runner:
             while True:
                 changes = await watcher.next()
                 self.context.emitter(ChangesSeen(tuple(str(path) for path in changes.paths)))
-                self._inputs.put_nowait(Changed(frozenset(changes.paths)))
+                if self.config_file in changes.paths and self._is_reconfigured():
+                    self._inputs.put_nowait(Stop(CONFIG_CHANGED))
+                elif changes.paths != (self.config_file,):
+                    self._inputs.put_nowait(Changed(frozenset(changes.paths)))
         finally:
             await watcher.close()
+
+    def _is_reconfigured(self) -> bool:
+        try:
+            return self.reread() != self.context.settings
+        except UsageError as error:
+            details = "; ".join((error.message, *error.details))
+            self.context.emitter(Notice(Severity.ERROR, details, "until it is mended, the former config holds"))
+            return False
 
     def _untracked(self, paths: tuple[Path, ...]) -> None:
         named = paths[:_NAMED_PATHS]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-from nixvm_loop import present
+from nixvm_loop import config, present
 from nixvm_loop.events.emitter import Emitter
+from nixvm_loop.interrupt import StopRequest
+from nixvm_loop.present.stream import LineWriter, is_reader_gone, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from nixvm_loop.arguments import Arguments
     from nixvm_loop.cycle.context import Context
@@ -21,25 +22,58 @@ if TYPE_CHECKING:
     from nixvm_loop.model.clock import Clock
     from nixvm_loop.model.settings import GuestSettings
 
+_READER_GONE: Final = "the reader of the output is gone"
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What every command gets."""
+    """What every command gets.
+
+    Attributes:
+        stop: The wish to end in order that comes from within: the output is lost, or `q` was typed.
+    """
 
     arguments: Arguments
+    config_file: Path
     settings: GuestSettings
     clock: Clock
+    stop: StopRequest = field(default_factory=StopRequest)
 
-    def sink(self, on_closed: Callable[[], None] | None = None) -> AbstractContextManager[Sink]:
-        """The presenter that the user chose; `on_closed` is called when whoever read its output has gone."""
+    def reread(self) -> GuestSettings:
+        """The guest's settings as the config has them now. Raises ConfigError and UsageError."""
+        return config.select(config.load(self.config_file), self.arguments.guest)
+
+    def sink(
+        self, on_lost: Callable[[OSError], None] | None = None, quit_key: present.QuitKey | None = None
+    ) -> AbstractContextManager[Sink]:
+        """The presenter that the user chose; `on_lost` is called when its standard output cannot be written."""
         return present.sink(
             self.arguments.output,
             sys.stdout,
             sys.stderr,
             self.clock,
             verbosity=self.arguments.verbosity,
-            on_closed=on_closed,
+            on_lost=on_lost,
+            quit_key=quit_key,
         )
+
+    def write(self, text: str) -> None:
+        """Write a result that is no event. Raises OutputError."""
+        out = LineWriter(sys.stdout)
+        out.write(text)
+        if out.lost is not None and not is_reader_gone(out.lost):
+            raise unwritable(out.lost)
+
+    def stop_without_reader(self, error: OSError) -> None:
+        """End a cycle that nobody reads of; a disk that is full costs only its report."""
+        if is_reader_gone(error):
+            LineWriter(sys.stderr).line(f"nixvm-loop: {_READER_GONE}")
+            self.stop.make(_READER_GONE)
+
+    def stop_without_output(self, error: OSError) -> None:
+        """End what would go on for ever without a word."""
+        self.stop_without_reader(error)
+        self.stop.make(unwritable(error).message)
 
     def emitter(self, sink: Sink) -> Emitter:
         """The stream for this guest."""
@@ -67,8 +101,3 @@ class Call:
             Journal(state_dir),
             Link(self.settings),
         )
-
-
-def stop_in_order() -> None:
-    """End this process as on a request from outside; for commands that listen to signals."""
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from nixvm_loop.commands.kept import is_ours, other_domain
 from nixvm_loop.commands.rebuild import one_cycle
 from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, own_key, owned
-from nixvm_loop.cycle.run import hold
-from nixvm_loop.decide import Wish
-from nixvm_loop.errors import UsageError
+from nixvm_loop.cycle.run import Order, hold
+from nixvm_loop.errors import DomainError, UsageError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity
 from nixvm_loop.interrupt import interruptible
@@ -37,10 +36,10 @@ def run(call: Call) -> int:
     with call.sink() as sink:
         xml = asyncio.run(interruptible(_create(call, sink, machine)))
         if call.arguments.print_xml:
-            sys.stdout.write(xml)
+            call.write(xml)
             return 0
         if call.arguments.start:
-            return asyncio.run(one_cycle(call, sink, Wish.AS_NEEDED))
+            return asyncio.run(one_cycle(call, sink, Order("asked for")))
     return 0
 
 
@@ -60,11 +59,21 @@ async def _create(call: Call, sink: Sink, machine: MachineSettings) -> str:
         existing = await hypervisor.find(context.settings.domain)
         if existing is not None:
             check_ours(context.settings, await existing.definition())
+        elif (other := await other_domain(context)) is not None:
+            raise await _known_by_another_name(context, other)
         if call.arguments.print_xml:
             return await _xml(context, machine, hypervisor, existing.uuid if existing else None, _key_so_far(context))
         return await _define(context, machine, hypervisor, existing)
     finally:
         await context.link.close()
+
+
+async def _known_by_another_name(context: Context, domain: Domain) -> DomainError:
+    name = context.settings.domain
+    hint = f'domain = "{domain.name}" in the config names it again'
+    if await is_ours(context, domain):
+        hint += f"; nixvm-loop delete removes it with its state, after which create makes {name}"
+    return DomainError(f"this guest's domain is {domain.name} (UUID {domain.uuid}), not {name}", hint=hint)
 
 
 async def _define(context: Context, machine: MachineSettings, hypervisor: Connection, existing: Domain | None) -> str:

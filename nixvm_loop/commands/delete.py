@@ -6,26 +6,30 @@ import asyncio
 import shutil
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nixvm_loop.commands.kept import is_ours, other_domain
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.errors import GenerationError, UsageError
 from nixvm_loop.events.types import Notice
+from nixvm_loop.files import place_hint
+from nixvm_loop.generation import identity
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.settings import StopPolicy
 from nixvm_loop.model.values import Severity
+from nixvm_loop.present.stream import LineWriter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nixvm_loop.commands.call import Call
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.domain import Domain
+    from nixvm_loop.domainxml import DomainXml
     from nixvm_loop.events.emitter import Sink
 
 _OURS: Final = (
     "current", "kernel-current", "initrd-current", "generations", "cycles", "ssh",
-    "journal.jsonl", "seen.json", "guest.json", "lock",
+    "journal.jsonl", "seen.json", "guest.json", "lock", "control.sock",
 )  # fmt: skip
 
 
@@ -42,8 +46,8 @@ def run(call: Call) -> int:
 async def _what(call: Call, sink: Sink) -> str:
     context = call.context(sink)
     try:
-        domain = await _own_domain(context)
-        return f"{call.settings.state_dir}" + (f" and domain {call.settings.domain}" if domain else "")
+        ours, _ = await _domains(context)
+        return " and ".join((str(call.settings.state_dir), *(_named(context, domain) for domain in ours)))
     finally:
         await context.link.close()
 
@@ -51,8 +55,7 @@ async def _what(call: Call, sink: Sink) -> str:
 def _ask(what: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"delete would remove {what}, and there is nobody to ask", hint="say --yes")
-    sys.stderr.write(f"Remove {what}? [y/N] ")
-    sys.stderr.flush()
+    LineWriter(sys.stderr).write(f"Remove {what}? [y/N] ")
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise UsageError("nothing was removed")
 
@@ -60,39 +63,55 @@ def _ask(what: str) -> None:
 async def _delete(call: Call, sink: Sink) -> None:
     context = call.context(sink)
     try:
-        domain = await _own_domain(context)
-        if domain is None:
-            await _tell_what_stays(context)
-        await _remove(context, domain)
+        ours, others = await _domains(context)
+        for domain in others:
+            await _tell_that_it_stays(context, domain)
+        await _remove(context, ours)
     finally:
         await context.link.close()
 
 
-async def _own_domain(context: Context) -> Domain | None:
-    """The domain, if `create` made it for this guest."""
-    settings = context.settings
-    domain = await (await context.link.hypervisor()).find(settings.domain)
-    owner = None if domain is None else (await domain.definition()).owner
-    return domain if owner is not None and owner.state_dir == str(settings.state_dir) else None
+async def _domains(context: Context) -> tuple[list[Domain], list[Domain]]:
+    """The domains of this guest, by the config's name and by the state's memory: `create`'s for it, and others."""
+    named = await (await context.link.hypervisor()).find(context.settings.domain)
+    found = [domain for domain in (named, await other_domain(context)) if domain is not None]
+    ours = [domain for domain in found if await is_ours(context, domain)]
+    return ours, [domain for domain in found if domain not in ours]
 
 
-async def _tell_what_stays(context: Context) -> None:
-    settings = context.settings
-    if await (await context.link.hypervisor()).find(settings.domain) is None:
-        return
-    hint = "its <kernel> and <initrd> are gone with the state: set them before it is started again"
-    text = f"domain {settings.domain} was not made by nixvm-loop for this guest and stays"
+def _named(context: Context, domain: Domain) -> str:
+    named = context.settings.domain
+    also = "" if domain.name == named else f" (the state was made for it; the config names {named})"
+    return f"domain {domain.name}{also}"
+
+
+async def _tell_that_it_stays(context: Context, domain: Domain) -> None:
+    hint = _loss(context, domain, await domain.definition())
+    text = f"{_named(context, domain)} was not made by nixvm-loop for this guest and stays"
     context.emitter(Notice(Severity.INFO, text, hint))
 
 
-async def _remove(context: Context, domain: Domain | None) -> None:
+def _loss(context: Context, domain: Domain, definition: DomainXml) -> str | None:
+    """What a domain that stays loses with the state."""
+    state_dir = context.settings.state_dir
+    boots = [Path(path) for path in (definition.kernel, definition.initrd) if path is not None]
+    if not state_dir.is_dir():
+        return None
+    if any(path.is_relative_to(state_dir) for path in boots):
+        return "its <kernel> and <initrd> are gone with the state: set them before it is started again"
+    if boots and domain.uuid == identity.domain_uuid(state_dir):
+        return "nothing keeps its <kernel> and <initrd> from Nix's garbage collector any more"
+    return None
+
+
+async def _remove(context: Context, domains: list[Domain]) -> None:
     settings = context.settings
     known = settings.state_dir.is_dir()
     async with hold(context) if known else nullcontext():
-        if domain is not None:
+        for domain in domains:
             await domain.stop(StopPolicy.FORCE, 0)
             await domain.undefine()
-            context.emitter(Notice(Severity.INFO, f"domain {settings.domain} is removed", None))
+            context.emitter(Notice(Severity.INFO, f"{_named(context, domain)} is removed", None))
         if known:
             left = _remove_state(settings.state_dir)
             text = f"stays: it holds {', '.join(left)}" if left else "is removed"
@@ -112,5 +131,5 @@ def _remove_state(state_dir: Path) -> list[str]:
         if not left:
             state_dir.rmdir()
     except OSError as error:
-        raise GenerationError(f"{state_dir} cannot be removed: {error}") from error
+        raise GenerationError(f"{state_dir} cannot be removed: {error.strerror}", hint=place_hint(error)) from error
     return left

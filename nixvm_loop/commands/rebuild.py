@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nixvm_loop import nix
-from nixvm_loop.commands.call import stop_in_order
+from nixvm_loop.commands.by_watch import InOrder, by_watch
+from nixvm_loop.control import Rebuild
 from nixvm_loop.cycle.gate import Gate
 from nixvm_loop.cycle.run import Order, Result, run_cycle
 from nixvm_loop.decide import Wish
@@ -19,19 +20,25 @@ if TYPE_CHECKING:
 
 
 def run(call: Call) -> int:
-    """Run one cycle; raises what ended it, if that was not success."""
-    with call.sink(stop_in_order) as sink:
-        return asyncio.run(one_cycle(call, sink, Wish.RESTART if call.arguments.force else Wish.AS_NEEDED))
+    """Run one cycle, or have a running `watch` run it; raises what ended it, if that was not success."""
+    wish = Wish.RESTART if call.arguments.force else Wish.AS_NEEDED
+    with call.sink(call.stop_without_reader) as sink:
+        return asyncio.run(_cycle(call, InOrder(sink, call.stop), wish))
 
 
-async def one_cycle(call: Call, sink: Sink, wish: Wish) -> int:
-    """A cycle from its first connection to its last; also what `create --start` does."""
+async def _cycle(call: Call, sink: Sink, wish: Wish) -> int:
+    code = await by_watch(call, sink, Rebuild(wish))
+    return await one_cycle(call, sink, Order("asked for", wish=wish)) if code is None else code
+
+
+async def one_cycle(call: Call, sink: Sink, order: Order) -> int:
+    """A cycle from its first connection to its last; also what `create --start` and `rollback` do."""
     context = call.context(sink)
     gate = Gate()
     notice = nix.missing_lock(call.settings)
     if notice is not None:
         context.emitter(notice)
-    result = await interruptible(_and_close(context, Order("asked for", wish=wish), gate), gate.abort)
+    result = await interruptible(_and_close(context, order, gate), gate.abort, call.stop)
     if result.error is not None:
         raise result.error
     return result.finished.exit_code

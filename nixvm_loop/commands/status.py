@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nixvm_loop import control
 from nixvm_loop.errors import DomainError
 from nixvm_loop.events.types import Status
 from nixvm_loop.generation import identity
@@ -18,16 +20,38 @@ if TYPE_CHECKING:
     from nixvm_loop.commands.call import Call
     from nixvm_loop.model.settings import GuestSettings
 
+_WATCH_TIMEOUT_S = 0.2
 _LIBVIRT_TIMEOUT_S = 3.0
 _UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """A running `watch`: its process, and where it is, in words."""
+
+    process: int
+    text: str
+
+
 def run(call: Call) -> int:
     """Report; a libvirt that cannot be asked is part of the report."""
-    state, problem = asyncio.run(_domain_state(call.settings))
+    watching, (state, problem) = asyncio.run(_look(call.settings))
     with call.sink() as sink:
-        call.emitter(sink)(_status(call, state, problem))
+        call.emitter(sink)(_status(call, state, problem, watching))
     return 0
+
+
+async def _look(settings: GuestSettings) -> tuple[Watching | None, tuple[str, str | None]]:
+    # In this order: importing libvirt's binding would use up the patience with the socket.
+    return await _watching(settings), await _domain_state(settings)
+
+
+async def _watching(settings: GuestSettings) -> Watching | None:
+    watch = await control.reach(settings, _WATCH_TIMEOUT_S)
+    if watch is None:
+        return None
+    await watch.close()
+    return Watching(watch.process, f"{watch}, {watch.standing}")
 
 
 async def _domain_state(settings: GuestSettings) -> tuple[str, str | None]:
@@ -45,12 +69,19 @@ async def _domain_state(settings: GuestSettings) -> tuple[str, str | None]:
         return _UNKNOWN, f"libvirt did not answer within {_LIBVIRT_TIMEOUT_S:g}s"
 
 
-def _status(call: Call, state: str, problem: str | None) -> Status:
+def _holder(settings: GuestSettings, watching: Watching | None) -> str | None:
+    """In whose hands the guest is: a process that holds its lock, a `watch` even while it waits for changes."""
+    holder = read_holder(settings.state_dir / "lock")
+    if watching is None:
+        return str(holder) if holder else None
+    return watching.text if holder is None or holder.pid == watching.process else f"{holder}; {watching.text}"
+
+
+def _status(call: Call, state: str, problem: str | None, watching: Watching | None) -> Status:
     settings = call.settings
     identity.check(settings.state_dir, flake=settings.flake)
     generations, journal = Generations(settings.state_dir), Journal(settings.state_dir)
     seen, last = journal.last_seen(), journal.last()
-    holder = read_holder(settings.state_dir / "lock")
     return Status(
         domain=settings.domain,
         state=state,
@@ -68,7 +99,7 @@ def _status(call: Call, state: str, problem: str | None) -> Status:
         store_size_bytes=seen.store_size_bytes if seen else None,
         store_used_inodes=seen.store_used_inodes if seen else None,
         store_inodes=seen.store_inodes if seen else None,
-        holder=str(holder) if holder else None,
+        holder=_holder(settings, watching),
     )
 
 

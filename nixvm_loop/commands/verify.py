@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from nixvm_loop import verify
 from nixvm_loop.cycle.boot import connect
 from nixvm_loop.cycle.context import not_running
-from nixvm_loop.cycle.observe import Look, new_paths, observe, tell
+from nixvm_loop.cycle.observe import Look, new_paths, observe, told
 from nixvm_loop.errors import GenerationError
+from nixvm_loop.guest import kept_key
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.values import Action
 
@@ -47,10 +47,12 @@ async def _look(context: Context) -> None:
     live = await domain.running()
     if live is None:
         raise not_running(settings)
+    if settings.ssh.key is None:
+        kept_key(settings.state_dir / "ssh")  # who only looks makes none
     connection = await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)
     paths = await new_paths(context, generation)
     look = Look(Action.NONE, generation, live, paths=paths, settle_s=settings.apply.boot_timeout_s)
-    seen = await observe(context, connection, look, partial(tell, context.emitter))
+    seen = await observe(context, connection, look, lambda check: context.emitter(told(check)))
     failure = verify.failure(seen.checks)
     if failure is not None:
         raise failure

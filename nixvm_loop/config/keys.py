@@ -114,12 +114,16 @@ APPLY: Final = Section(
         ),
         Key("boot_timeout", kinds.duration(1, _HOUR_S), "How long the guest may take to boot.", field="boot_timeout_s"),
         Key(
+            "rollback",
+            kinds.boolean(),
+            "Whether a system that does not come up, or fails a required check, is replaced by the last good one.",
+        ),
+        Key(
             "kernel_params",
             kinds.list_of(kinds.line("one kernel parameter that is not init=", r'(?!init=)(?:[^\s"]|"[^"]*")+')),
             "Kernel parameters added to the system's own, unless they are there.",
         ),
     ),
-    later=("rollback",),
 )
 MACHINE: Final = Section(
     MachineSettings,

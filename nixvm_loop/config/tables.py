@@ -126,10 +126,11 @@ def _all_paths(place: Place) -> Iterator[tuple[str | int, ...]]:
 
 def _checks(value: object, place: Place) -> tuple[CheckSettings | None, ...] | None:
     checks: tuple[CheckSettings | None, ...] | None = attempt(list_of(Kind(_check, {})), value, place)
-    names = [check.name for check in checks or () if check is not None]
+    taken: set[str] = set()
     for index, check in enumerate(checks or ()):
-        if check is not None and check.name in names[:index]:
+        if check is not None and check.name in taken:
             place.child(index).child("name").fail(f"there is another check named {shown(check.name)}")
+        taken |= set() if check is None else {check.name}
     return checks
 
 

@@ -1,70 +1,94 @@
-"""From a built system to a guest that was seen to run it: decide, then act, then look."""
+"""From a built system to a guest that was seen to run it: decide, act, look, and go back if it does not come up."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nixvm_loop import domainxml
+from nixvm_loop import guest as guest_room
 from nixvm_loop.cycle import definition, restart
 from nixvm_loop.cycle.boot import connect
-from nixvm_loop.cycle.observe import Look, new_paths, observe, tell
+from nixvm_loop.cycle.observe import Look, new_paths, observe, told
 from nixvm_loop.cycle.stage import stage
-from nixvm_loop.decide import Seen, Wish, decide, same_system
-from nixvm_loop.errors import BootError, GenerationError, GuestError
-from nixvm_loop.events.types import ActionChosen, Notice
+from nixvm_loop.cycle.trial import Trial, circumstances, passed, required_that_failed
+from nixvm_loop.decide import Seen, Wish, decide, fallback, same_system
+from nixvm_loop.errors import (
+    DomainError,
+    GenerationError,
+    GuestError,
+    NixvmLoopError,
+    OperatorStopError,
+    VerificationError,
+)
+from nixvm_loop.events.types import ActionChosen, Notice, RolledBack
 from nixvm_loop.generation import identity
-from nixvm_loop.model.values import Action, Outcome, Severity, Stage, Verdict
+from nixvm_loop.generation.store import missing_from_store
+from nixvm_loop.generation.trials import failed_trial
+from nixvm_loop.model.values import Action, Decision, Generation, Severity, Stage
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from nixvm_loop.cycle.build import Built
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.cycle.gate import Gate
-    from nixvm_loop.cycle.observe import Seen as Observed
     from nixvm_loop.domain import Domain
+    from nixvm_loop.domainxml import DomainXml
     from nixvm_loop.events.emitter import Emitter
-    from nixvm_loop.journal import CycleFolder, CycleNotes
-    from nixvm_loop.model.values import Check, Decision, Generation
+    from nixvm_loop.generation.trials import FailedTrial
+    from nixvm_loop.journal import CycleFolder
+    from nixvm_loop.model.values import Check
 
 _LOOK_TIMEOUT_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The guest's domain as a cycle finds it.
+
+    Attributes:
+        text: Its definition, to go back to.
+        changes: What the config asks of it that the definition does not have, in words.
+    """
+
+    domain: Domain
+    text: str
+    defined: DomainXml
+    current: Generation | None
+    changes: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Apply:
-    """What one cycle does with what it built."""
+    """What one cycle does with the guest.
+
+    Attributes:
+        action: The last one taken.
+    """
 
     context: Context
     folder: CycleFolder
     emit: Emitter
-    built: Built
-    checks: tuple[Check, ...] = ()
-    _domain: Domain | None = None
-    _kept: bool = False
+    gate: Gate
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    action: Action | None = None
 
-    @property
-    def number(self) -> int | None:
-        """The current generation's number."""
-        return self.context.generations.current_number()
-
-    def discard_unused(self) -> None:
-        """Let the slot go unless a generation was made of it."""
-        if not self._kept:
-            self.context.generations.discard(self.built.slot.number)
-            self._kept = True
-
-    async def decide(self, wish: Wish) -> Decision:
-        """Find the domain, look at the guest if it may be left alone, and choose the action.
+    async def survey(self) -> Site:
+        """Find the domain and see whether it is one to work with.
 
         Raises:
             DomainError: there is no such domain, it is not the guest's own, or does not boot its kernel directly.
             UsageError: the state directory belongs to another domain, or the domain to another guest.
+            GuestError: the configured SSH key cannot be used, which no restart would mend.
         """
-        domain = self._domain = await self.context.link.domain()
-        settings, defined = self.context.settings, await domain.definition()
+        if self.context.settings.ssh.key is not None:
+            await asyncio.to_thread(guest_room.private_key, self.context.key)
+        domain = await self.context.link.domain()
+        settings = self.context.settings
+        text = await domain.definition_text()
+        defined = domainxml.read(text)
         if settings.machine is not None:
             definition.check_ours(settings, defined)
         definition.check_bootable(defined)
@@ -74,18 +98,40 @@ class Apply:
         if current is not None:
             changes = await definition.changes(self.context, domain, current)
             self._warn(definition.warnings(settings, defined, await self._boots(current)))
-        running = await domain.state() == "running"
-        trouble = None
-        if current is not None and running and not changes and wish is Wish.AS_NEEDED and self._is(current):
-            trouble = await self._look(domain, current)
-        decision = decide(wish, self.built.artifacts, self.built.cmdline, current, Seen(running, trouble, changes))
+        return Site(domain, text, defined, current, changes)
+
+    async def decide(self, site: Site, built: Built, wish: Wish) -> tuple[Decision, tuple[Check, ...]]:
+        """Look at the guest if it may be left alone, and choose the action; with what was seen, when that is none.
+
+        Raises:
+            GuestError, VerificationError: this very system has failed before, and nothing has changed since.
+        """
+        running = await site.domain.state() == "running"
+        trouble: str | None = None
+        checks: tuple[Check, ...] = ()
+        current, may_stay = site.current, running and not site.changes and wish is Wish.AS_NEEDED
+        if may_stay and current is not None and same_system(built.artifacts, built.cmdline, current):
+            trouble, checks = await self._look(site.domain, current)
+        seen = Seen(running, trouble, site.changes)
+        decision = decide(wish, built.artifacts, built.cmdline, site.current, seen)
+        known = self._failed_before(built) if wish is Wish.AS_NEEDED and not site.changes else None
+        if decision.action is not Action.NONE and known is not None:
+            raise await self._not_again(site, known, running=running)
+        self._choose(decision)
+        if decision.action is Action.NONE and site.current is not None:
+            if not definition.boots(site.defined, await self._boots(site.current)):
+                await restart.define(self.context, site.domain, site.current)
+            for check in checks:
+                self.emit(told(check))
+        return decision, checks
+
+    def _choose(self, decision: Decision) -> None:
+        self.action = decision.action
         self.emit(ActionChosen(decision.action, decision.reasons))
-        if decision.action is Action.NONE and current is not None:
-            if not definition.boots(defined, await self._boots(current)):
-                await restart.define(self.context, domain, current)
-            for check in self.checks:
-                tell(self.emit, check)
-        return decision
+
+    def _failed_before(self, built: Built) -> FailedTrial | None:
+        under = circumstances(self.context.settings)
+        return failed_trial(self.context.generations, built.artifacts, built.cmdline, under)
 
     def _current(self) -> Generation | None:
         try:
@@ -101,14 +147,11 @@ class Apply:
         for text in texts:
             self.emit(Notice(Severity.WARNING, text, None))
 
-    def _is(self, generation: Generation) -> bool:
-        return same_system(self.built.artifacts, self.built.cmdline, generation)
-
-    async def _look(self, domain: Domain, current: Generation) -> str | None:
-        """Why the running guest cannot be left as it is; None when it is sound."""
+    async def _look(self, domain: Domain, current: Generation) -> tuple[str | None, tuple[Check, ...]]:
+        """Why the running guest cannot be left as it is, None when it is sound; and the checks."""
         live = await domain.running()
         if live is None:
-            return "the domain has just stopped"
+            return "the domain has just stopped", ()
         good = self.context.generations.is_good(current.number)
         look = Look(
             Action.NONE,
@@ -124,98 +167,87 @@ class Apply:
                 seen = await observe(self.context, connection, look, lambda _: None)
         except GuestError as error:
             await self.context.link.drop_ssh()
-            return error.message
-        self.checks = seen.checks
-        failed = _required_that_failed(seen.checks)
+            return error.message, ()
+        failed = required_that_failed(seen.checks)
         if failed:
-            return f"check {failed[0].id} failed: {failed[0].actual}"
+            return f"check {failed[0].id} failed: {failed[0].actual}", seen.checks
         if not good:
             # Its own cycle was interrupted, or failed by something that has mended: now it has passed.
-            self.context.generations.annotate(current.number, {"verdict": Verdict.OK})
-        return None
+            self.context.generations.annotate(current.number, passed(self.context))
+        return None, seen.checks
 
-    def generation_for(self, reason: str, changes: tuple[Path, ...]) -> Generation:
-        """The generation to boot: the current one if it is what was built, else a new one."""
-        current = self.context.generations.current_or_none()
-        if current is not None and self._is(current):
-            return current
-        about: dict[str, Any] = {
-            "created": self.context.clock.now().isoformat(timespec="seconds"),
-            "cycle": self.folder.number,
-            "reason": reason,
-            "changes": [str(path) for path in changes],
-            "revision": self.built.revision.rev,
-            "dirty": self.built.revision.dirty,
-        }
-        generation = self.context.generations.write(self.built.slot, self.built.artifacts, self.built.cmdline, about)
-        self._kept = True
-        return generation
+    def generation_for(self, site: Site, built: Built, about: dict[str, Any]) -> Generation:
+        """The generation to boot: the current one if it is what was built, else a new one of the built slot."""
+        if site.current is not None and same_system(built.artifacts, built.cmdline, site.current):
+            return site.current
+        return self.context.generations.write(built.slot, built.artifacts, built.cmdline, about)
 
-    async def restart(self, gate: Gate, generation: Generation, notes: CycleNotes) -> tuple[Check, ...]:
-        """Flip, start, reach and look; what came of it is written into the generation.
+    async def boot(self, site: Site, number: int, reason: str) -> tuple[Check, ...]:
+        """Boot and verify a kept generation.
 
         Raises:
-            GenerationError, DomainError, GuestError: where it failed.
+            GenerationError: it is not there, or not whole; and what `put_to_work` raises.
         """
-        paths = asyncio.create_task(new_paths(self.context, generation))
-        verdict: Verdict | None = None
-        seen: Observed | None = None
-        try:
-            seen = await self._boot(gate, generation, paths)
-            verdict = Verdict.FAILED if _required_that_failed(seen.checks) else Verdict.OK
-        except GuestError:
-            verdict = Verdict.FAILED
-            raise
-        finally:
-            paths.cancel()
-            await asyncio.gather(paths, return_exceptions=True)
-            self._annotate(generation, verdict, notes)
-            self._prune(seen.facts.booted_system if seen is not None else None)
-        return seen.checks
-
-    async def _boot(self, gate: Gate, generation: Generation, paths: asyncio.Task[tuple[str, ...]]) -> Observed:
-        assert self._domain is not None  # noqa: S101  # decide() came first
-        before = self.context.journal.last_seen()
-        async with AsyncExitStack() as listeners:
-            work = restart.put_to_work(
-                self.context, self._domain, generation, self.folder, self.emit, listeners=listeners
+        generation = self.context.generations.read(number)
+        if generation is None:
+            raise GenerationError(f"there is no generation {number}", hint="nixvm-loop history shows what is kept")
+        gone = missing_from_store(generation)
+        if gone:
+            raise GenerationError(
+                f"generation {number} cannot be booted: gone from the store: {', '.join(map(str, gone))}",
+                hint="nixvm-loop rebuild builds its configuration again",
             )
-            boot = await gate.critical(work)
-            connection = await restart.reach(self.context, boot, self.emit)
-            with stage(self.emit, self.context.clock, Stage.VERIFY):
-                live = await boot.domain.running()
-                if live is None:
-                    raise BootError("the domain stopped right after the guest had answered")
-                look = Look(
-                    Action.RESTART,
-                    generation,
-                    live,
-                    paths=await paths,
-                    previous_boot_id=before.boot_id if before else None,
-                    started_s=boot.started_s,
-                    settle_s=self.context.settings.apply.boot_timeout_s,
-                )
-                # A guest that panics or reboots now has not booted.
-                return await boot.watch.unless_failed(observe(self.context, connection, look, partial(tell, self.emit)))
+        self._choose(Decision(Action.RESTART, (reason,)))
+        return await self.put_to_work(site, generation)
 
-    def _annotate(self, generation: Generation, verdict: Verdict | None, notes: CycleNotes) -> None:
-        # Neither an interruption nor libvirt's troubles take anything from what an earlier boot has proved.
-        about = ({} if verdict is None else {"verdict": verdict}) | {
-            "checks": notes.checks,
-            "stage_seconds": notes.stage_seconds,
-            "console": str(self.folder.path / "console.log"),
-        }
+    async def put_to_work(self, site: Site, generation: Generation) -> tuple[Check, ...]:
+        """Restart the guest with a generation and verify it; back to the last good one when that fails.
+
+        Raises:
+            GenerationError, DomainError, GuestError, VerificationError: what failed, and what was done about it.
+        """
+        hypervisor = await self.context.link.hypervisor()
+        xml = await definition.definition_for(self.context, hypervisor, site.domain, generation)
+        trial = self._trial(site, "console.log", self.stage_seconds)
         try:
-            self.context.generations.annotate(generation.number, about)
-        except GenerationError as error:
-            self._warn((error.message,))
+            return await trial.run(generation, xml)
+        except OperatorStopError:
+            raise
+        except (GuestError, VerificationError, DomainError) as error:
+            if not trial.touched:
+                raise
+            raise await self._fall_back(site, generation.number, error) from error
 
-    def _prune(self, booted: str | None) -> None:
+    def _trial(self, site: Site, log: str, stage_seconds: Mapping[str, float]) -> Trial:
+        return Trial(self.context, self.folder, self.emit, self.gate, site.domain, log, stage_seconds)
+
+    async def _fall_back(self, site: Site, failed: int, error: NixvmLoopError) -> NixvmLoopError:
+        """Back to the last good generation, in the definition that the domain had; the error that tells all of it."""
+        wanted, good_one = self.context.settings.apply.rollback, self.context.generations.last_good()
+        good = fallback(failed, good_one, wanted=wanted, redefined=bool(site.changes))
+        if isinstance(good, str):
+            return _and_then(error, good)
+        self.action = Action.RESTART
+        self.emit(RolledBack(failed, good.number))
+        boot = await self._boots(good)
+        xml = domainxml.with_boot(site.text, kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline)
         try:
-            self.context.generations.prune(self.context.settings.keep, booted)
-        except GenerationError as error:
-            self._warn((error.message,))
+            await self._trial(site, "rollback-console.log", {}).run(good, xml)
+        except NixvmLoopError as second:
+            return _and_then(
+                error,
+                f"generation {good.number}, the last good one, does not come up either ({second.message}), so nothing"
+                " more is tried",
+            )
+        return _and_then(error, f"rolled back to generation {good.number}, which is verified")
+
+    async def _not_again(self, site: Site, known: FailedTrial, *, running: bool) -> NixvmLoopError:
+        error, current = known.again(), site.current
+        self._choose(Decision(Action.NONE, (f"generation {known.generation}, of the same system, has failed",)))
+        if current is not None and (running or not self.context.generations.is_good(current.number)):
+            return error
+        return await self._fall_back(site, known.generation, error)
 
 
-def _required_that_failed(checks: tuple[Check, ...]) -> list[Check]:
-    return [check for check in checks if check.required and check.outcome is Outcome.FAILED]
+def _and_then(error: NixvmLoopError, what: str) -> NixvmLoopError:
+    return type(error)(f"{error.message}; {what}", hint=error.hint, details=error.details)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nixvm_loop import guest as guest_room
 from nixvm_loop import signatures
 from nixvm_loop.cycle.context import no_address
-from nixvm_loop.domain.lifecycle import LifecycleKind
-from nixvm_loop.errors import BootError, GuestError
+from nixvm_loop.domain.lifecycle import End, LifecycleKind
+from nixvm_loop.errors import BootError, GuestError, OperatorStopError
 from nixvm_loop.events.types import Console, DomainState, Notice
 from nixvm_loop.model.values import Severity
 
@@ -28,6 +28,17 @@ _TAIL_LINES: Final = 12
 _LEASE_TRY_S: Final = 6.0
 # Libvirt tells of a domain's end a little later than the console does.
 _CONSOLE_END_S: Final = 1.0
+# What programs said may reach the console after the kernel's panic.
+_EXPLANATION_S: Final = 0.3
+_FAILED: Final = "the guest did not boot"
+_LOOP_HINT: Final = "the console's last lines before the start say why; with panic=0 a kernel stays where it panics"
+_SILENCE_HINT: Final = (
+    'NixOS shows nothing without "console=ttyS0" in boot.kernelParams; if it has that, the processor may not run: '
+    'machine.accelerator = "tcg" tells whether it is KVM'
+)
+_UNREACHED_HINT: Final = (
+    "does its sshd run, does its firewall let port 22 in, does it have an address? `nixvm-loop console` leads to it"
+)
 
 T = TypeVar("T")
 
@@ -40,6 +51,10 @@ class BootWatch:
         self._log = log
         self._host_keys = host_keys
         self._tail: list[str] = []
+        self._clock = signatures.KernelClock()
+        self._clue: signatures.Found | None = None
+        self._milestone = ""
+        self._soon: asyncio.TimerHandle | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def line(self, line: str) -> None:
@@ -50,20 +65,60 @@ class BootWatch:
         try:
             self._host_keys.hear(line)
         except GuestError as error:
-            self._fail(error.message, error.hint)
+            self._fail(BootError(error.message, hint=error.hint))
         found = signatures.find(signatures.Source.CONSOLE, line)
-        if found is not None:
-            self._fail(f"the guest did not boot: {found.cause}", found.fix)
+        if found is not None and found.id in signatures.UNEXPLAINED:
+            self._fail_soon(found)
+        elif found is not None:
+            self._fail(BootError(f"{_FAILED}: {found.cause}", hint=found.fix))
+        elif self._clock.started_anew(line):
+            self._fail(BootError(f"{_FAILED}: it has started anew before it came up", hint=_LOOP_HINT))
+        else:
+            self._note(line)
+
+    def _fail_soon(self, found: signatures.Found) -> None:
+        """Fail for a reason that has another behind it, which what the console says next may tell."""
+        shown = tuple(self._tail)
+
+        def fail() -> None:
+            # A panic's trace would push out what came before it.
+            error = BootError(f"{_FAILED}: {found.cause}", hint=found.fix, details=shown)
+            if self._clue is not None:
+                error.message += f"; before that, {self._clue.cause}"
+                error.hint = f"{self._clue.fix}; {found.fix}"
+            self._fail(error)
+
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(_EXPLANATION_S, fail)
+
+    def _note(self, line: str) -> None:
+        """Remember what may explain a failure that comes later, or shows how far the boot came."""
+        clue = signatures.find(signatures.Source.CONSOLE_CLUE, line)
+        if clue is not None and (self._clue is None or signatures.tells_more(clue, self._clue)):
+            self._clue = clue
+        milestone = signatures.find(signatures.Source.CONSOLE_MILESTONE, line)
+        if milestone is not None:
+            self._milestone = milestone.cause
 
     def lifecycle(self, event: LifecycleEvent) -> None:
         """Take an event of libvirt's."""
         if event.ended:
             self._emit(DomainState("crashed" if event.kind is LifecycleKind.PANICKED else "shut off"))
-            self._fail(f"the guest did not boot: the domain {event.words}", "see the console's last lines below")
+        message = f"{_FAILED}: the domain {event.words}"
+        if event.end is End.DESTROYED and self._soon is None:
+            self._fail(OperatorStopError(message, hint="somebody stopped it; nixvm-loop rebuild starts it again"))
+        elif event.end is End.FAILED or event.kind is LifecycleKind.SHARE_DIED:
+            hint = "the end of its log is below" if event.log else f"its log is {event.log_file}, which is root's"
+            self._fail(BootError(message, hint=hint), event.log)
+        elif event.ended and self._soon is None:
+            rebooted = event.kind is LifecycleKind.REBOOTED
+            message += " before it came up" if rebooted else ""
+            self._fail(BootError(message, hint=_LOOP_HINT if rebooted else "see the console's last lines below"))
 
-    def _fail(self, message: str, hint: str | None) -> None:
+    def _fail(self, error: BootError, log: tuple[str, ...] = ()) -> None:
         if not self._failed.done():
-            self._failed.set_exception(BootError(message, hint=hint, details=tuple(self._tail)))
+            error.details = error.details or (*self._tail, *log)
+            self._failed.set_exception(error)
 
     async def follow(self, events: Lifecycle) -> None:
         """Take libvirt's events until cancelled."""
@@ -92,6 +147,8 @@ class BootWatch:
                 self._failed.result()
             return await task
         except GuestError as error:
+            if type(error) is GuestError and isinstance(error.__cause__, TimeoutError):
+                error = self._unanswered(error)
             said = tuple(self._tail) or ("the guest's console said nothing",)
             raise type(error)(error.message, hint=error.hint, details=error.details or said) from error
         finally:
@@ -99,8 +156,20 @@ class BootWatch:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
+    def _unanswered(self, error: GuestError) -> GuestError:
+        """The error for a guest that was waited for as long as it may take, by what its console has shown."""
+        if not self._tail:
+            return GuestError(f"{error.message}, and its console is silent", hint=_SILENCE_HINT)
+        if self._milestone:
+            message = f"the guest has booted ({self._milestone} on its console), but cannot be reached: {error.message}"
+            return GuestError(message, hint=_UNREACHED_HINT)
+        clue = f"; {self._clue.cause}" if self._clue is not None else ""
+        return GuestError(f"{error.message}; its console shows no end of the boot{clue}", hint=error.hint)
+
     def close(self) -> None:
         """The boot is over, one way or the other."""
+        if self._soon is not None:
+            self._soon.cancel()
         if not self._failed.done():
             self._failed.cancel()
         elif not self._failed.cancelled():

@@ -41,7 +41,7 @@ async def build(context: Context, folder: CycleFolder, emit: Emit) -> Built:
     asking = asyncio.create_task(nix.revision(context.settings))
     try:
         with stage(emit, context.clock, Stage.BUILD), folder.open_log("nix.log", emit) as log:
-            toplevel = await nix.build(context.settings, slot.root, emit, log.write)
+            toplevel = await nix.build(context.settings, slot.root, emit, log.write, folder.path / "nix.log")
             artifacts = nix.read_artifacts(toplevel)
         cmdline = command_line(artifacts, context.settings.apply.kernel_params)
         return Built(slot, artifacts, cmdline, await asking)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.domainxml import DomainXml
-    from nixvm_loop.events.types import Emit
     from nixvm_loop.model.facts import GuestFacts
     from nixvm_loop.model.settings import CheckSettings, GuestSettings
     from nixvm_loop.model.values import Action, Check, Generation
@@ -97,9 +96,9 @@ async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]
     return tuple(sorted(new))
 
 
-def tell(emit: Emit, check: Check) -> None:
-    """Make a check known."""
-    emit(CheckFinished(check.id, check.ok, check.required, check.expected, check.actual, check.hint))
+def told(check: Check) -> CheckFinished:
+    """The event that makes a check known."""
+    return CheckFinished(check.id, check.ok, check.required, check.expected, check.actual, check.hint)
 
 
 def expected_of(settings: GuestSettings, look: Look, since_start_s: float | None) -> verify.Expected:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.domain import Domain
     from nixvm_loop.events.types import Emit
-    from nixvm_loop.journal import CycleFolder
+    from nixvm_loop.journal import Log
     from nixvm_loop.model.values import Generation
 
 
@@ -59,18 +59,8 @@ async def define(context: Context, domain: Domain, generation: Generation) -> Do
     return await hypervisor.define(await definition_for(context, hypervisor, domain, generation))
 
 
-async def put_to_work(
-    context: Context,
-    domain: Domain,
-    generation: Generation,
-    folder: CycleFolder,
-    emit: Emit,
-    *,
-    listeners: AsyncExitStack,
-) -> Boot:
-    """Flip, define, stop, start: the part of a cycle that is not left half done.
-
-    Console and domain are listened to until `listeners` is closed.
+async def point(context: Context, domain: Domain, generation: Generation, definition: str, emit: Emit) -> Domain:
+    """Flip to the generation and give the domain the definition that boots it; the guest runs on.
 
     Raises:
         GenerationError, DomainError: one of them failed. A definition that libvirt refuses undoes the flip.
@@ -78,29 +68,37 @@ async def put_to_work(
     with stage(emit, context.clock, Stage.FLIP):
         previous = context.generations.current_or_none()
         hypervisor = await context.link.hypervisor()
-        xml = await definition_for(context, hypervisor, domain, generation)
         if context.settings.machine is not None and context.settings.on_this_host:
-            check_ports(domainxml.read(xml), await domain.running())
+            check_ports(domainxml.read(definition), await domain.running())
         flip(context, generation, emit)
         try:
-            domain = await hypervisor.define(xml)
+            return await hypervisor.define(definition)
         except DomainError:
             if previous is not None:
                 flip(context, previous, emit)
             raise
+
+
+async def start(context: Context, domain: Domain, log: Log, emit: Emit, *, listeners: AsyncExitStack) -> Boot:
+    """Stop the domain and start it anew: the part of a cycle that is not left half done.
+
+    Console and domain are listened to until `listeners` is closed.
+
+    Raises:
+        DomainError: libvirt refused, and the domain is off.
+    """
     with stage(emit, context.clock, Stage.DOMAIN):
         await context.link.drop_ssh()
         apply = context.settings.apply
         if await domain.stop(apply.stop, apply.stop_timeout_s) is not StopResult.WAS_OFF:
             emit(DomainState("shut off"))
-        return await _start(context, domain, folder, emit, listeners)
+        return await _start(context, domain, log, emit, listeners)
 
 
-async def _start(context: Context, domain: Domain, folder: CycleFolder, emit: Emit, listeners: AsyncExitStack) -> Boot:
+async def _start(context: Context, domain: Domain, log: Log, emit: Emit, listeners: AsyncExitStack) -> Boot:
     mark = uuid4().hex
     host_keys = context.host_keys(mark)
     host_keys.begin(mark)
-    log = listeners.enter_context(folder.open_log("console.log", emit))
     watch = BootWatch(emit, log.write, host_keys)
     listeners.callback(watch.close)
     starting = asyncio.ensure_future(domain.start_paused())

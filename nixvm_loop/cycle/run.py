@@ -8,14 +8,14 @@ import shlex
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.cycle.build import build
 from nixvm_loop.cycle.gate import SupersededError
 from nixvm_loop.decide import Wish
 from nixvm_loop.errors import GenerationError, InterruptedByUser, NixvmLoopError
 from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Notice
-from nixvm_loop.generation import identity
+from nixvm_loop.generation import entries, identity
 from nixvm_loop.journal import CycleNotes
 from nixvm_loop.lock import Holder, held
 from nixvm_loop.model.values import Action, Severity, Verdict
@@ -24,22 +24,51 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from nixvm_loop.cycle.apply import Apply
+    from nixvm_loop.cycle.build import Built
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.cycle.gate import Gate
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.journal import CycleFolder
-    from nixvm_loop.model.values import CycleRecord
+    from nixvm_loop.model.values import Check, CycleRecord
 
 _HEAD_START_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a cycle is asked for: why, for which changed paths, and whether a restart is wanted in any case."""
+    """What a cycle is asked for, and why.
+
+    Attributes:
+        changes: The paths for whose change it is.
+        boot: The kept generation to boot instead of building one.
+    """
 
     reason: str
     changes: tuple[Path, ...] = ()
     wish: Wish = Wish.AS_NEEDED
+    boot: int | None = None
+
+
+def rollback_order(context: Context, number: int | None) -> Order:
+    """The order for a rollback, to the newest good generation before the current one unless a number is given.
+
+    Raises:
+        GenerationError: there is none, or it was edited.
+    """
+    generations = context.generations
+    if number is None:
+        current = generations.current_number()
+        good = generations.last_good(before=current)
+        if good is None:
+            raise GenerationError(
+                f"guest {context.settings.name} has no verified generation before the current one",
+                hint="nixvm-loop history shows what is kept; nixvm-loop rollback N takes any of it",
+            )
+        number = good.number
+    elif generations.read(number) is None:
+        raise GenerationError(f"there is no generation {number}", hint="nixvm-loop history shows what is kept")
+    return Order(f"rollback to generation {number}", boot=number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +90,8 @@ async def run_cycle(context: Context, order: Order, gate: Gate) -> Result:
     identity.check(context.settings.state_dir, flake=context.settings.flake)
 
     async with hold(context):
-        context.generations.prepare()
+        for text in (*context.generations.prepare(), *entries.problems(context.generations)):
+            context.emitter(Notice(Severity.WARNING, text, None))
         folder = context.journal.begin()
         notes = CycleNotes()
         emitter = context.emitter.bound(cycle=folder.number).with_sink(notes)
@@ -117,31 +147,63 @@ class _Cycle:
             raise
 
     async def _stages(self) -> Verdict:
+        if self.order.boot is not None:
+            return await self._boot(self.order.boot)
         # After nix has started: the imports would hold it up.
         warming = asyncio.get_running_loop().call_later(_HEAD_START_S, self.context.link.warm)
         try:
             built = await self.gate.build(build(self.context, self.folder, self.emit))
         finally:
             warming.cancel()
-        from nixvm_loop import verify  # noqa: PLC0415  # loaded by a thread, meanwhile
-        from nixvm_loop.cycle.apply import Apply  # noqa: PLC0415  # as above
-
-        apply = Apply(self.context, self.folder, self.emit, built)
+        apply = self._apply()
+        used = False
         try:
-            decision = await apply.decide(self.order.wish)
-            self.action, self.generation = decision.action, apply.number
-            if decision.action is Action.NONE:
-                checks = apply.checks
-            else:
-                generation = apply.generation_for(self.order.reason, self.order.changes)
+            self.generation = self.context.generations.current_number()
+            site = await apply.survey()
+            decision, checks = await apply.decide(site, built, self.order.wish)
+            if decision.action is not Action.NONE:
+                generation = apply.generation_for(site, built, self._about(built))
+                used = generation.number == built.slot.number
                 self.generation = generation.number
-                checks = await apply.restart(self.gate, generation, self.notes)
+                checks = await apply.put_to_work(site, generation)
         finally:
-            apply.discard_unused()
+            self.action = apply.action
+            if not used:
+                self.context.generations.discard(built.slot.number)
+        return self._verdict(checks)
+
+    async def _boot(self, number: int) -> Verdict:
+        """A kept generation, without a build."""
+        apply = self._apply()
+        self.generation = number
+        try:
+            return self._verdict(await apply.boot(await apply.survey(), number, self.order.reason))
+        finally:
+            self.action = apply.action
+
+    def _apply(self) -> Apply:
+        from nixvm_loop.cycle.apply import Apply  # noqa: PLC0415  # loaded by a thread while nix builds
+
+        return Apply(self.context, self.folder, self.emit, self.gate, self.notes.stage_seconds)
+
+    def _verdict(self, checks: tuple[Check, ...]) -> Verdict:
+        from nixvm_loop import verify  # noqa: PLC0415  # as above
+
         failure = verify.failure(checks)
         if failure is not None:
             raise failure
-        return Verdict.UNCHANGED if decision.action is Action.NONE else Verdict.OK
+        return Verdict.UNCHANGED if self.action is Action.NONE else Verdict.OK
+
+    def _about(self, built: Built) -> dict[str, Any]:
+        """What a new generation is to remember of where it came from."""
+        return {
+            "created": self.context.clock.now().isoformat(timespec="seconds"),
+            "cycle": self.folder.number,
+            "reason": self.order.reason,
+            "changes": [str(path) for path in self.order.changes],
+            "revision": built.revision.rev,
+            "dirty": built.revision.dirty,
+        }
 
     def _ended(self, verdict: Verdict, error: NixvmLoopError | None) -> Result:
         finished = CycleFinished(

@@ -2,6 +2,6 @@
 
 from nixvm_loop.domain.connection import Connection
 from nixvm_loop.domain.domain import Domain, StopResult
-from nixvm_loop.domain.lifecycle import LifecycleEvent, LifecycleKind
+from nixvm_loop.domain.lifecycle import End, LifecycleEvent, LifecycleKind
 
-__all__ = ["Connection", "Domain", "LifecycleEvent", "LifecycleKind", "StopResult"]
+__all__ = ["Connection", "Domain", "End", "LifecycleEvent", "LifecycleKind", "StopResult"]

@@ -12,6 +12,8 @@ from nixvm_loop.domain.host import probe
 from nixvm_loop.domain.lifecycle import EventHub
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nixvm_loop.domainxml import HostFacts
 
 _OPEN_TIMEOUT_S: Final = 15.0
@@ -77,10 +79,16 @@ class Connection:
 
     async def find(self, name: str) -> Domain | None:
         """The domain of this name, None when there is none."""
+        return await self._find(f"looking for domain {name}", self.handle.lookupByName, name)
+
+    async def find_by_uuid(self, uuid: str) -> Domain | None:
+        """The domain with this UUID, whatever its name is; None when there is none."""
+        return await self._find(f"looking for the domain with UUID {uuid}", self.handle.lookupByUUIDString, uuid)
+
+    async def _find(self, doing: str, look_up: Callable[[str], Any], wanted: str) -> Domain | None:
         libvirt = library()
-        doing = f"looking for domain {name}"
         try:
-            return Domain(await call(doing, self.handle.lookupByName, name), self._events)
+            return Domain(await call(doing, look_up, wanted), self._events)
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 return None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nixvm_loop import domainxml
+from nixvm_loop.domain.beside import QEMU, VIRTIOFSD, log_end, log_file, one_ends, share_processes
 from nixvm_loop.domain.binding import CALL_TIMEOUT_S, call, library
 from nixvm_loop.domain.faults import ask, explain
+from nixvm_loop.domain.host import is_local
+from nixvm_loop.domain.lifecycle import SHARE_DIED
 from nixvm_loop.domainxml.mark import MARK_NAMESPACE, MARK_PREFIX, mark_element, mark_text
 from nixvm_loop.errors import DomainError
 from nixvm_loop.model.settings import StopPolicy
@@ -26,6 +30,7 @@ Result = TypeVar("Result")
 # Where KVM is there but not for QEMU's user, libvirt probes QEMU at every start, for seconds.
 _START_TIMEOUT_S: Final = 60.0
 _BUTTON_AGAIN_S: Final = 2.0
+_SHARE_GRACE_S: Final = 0.7
 _STATES: Final = {1: "running", 2: "running", 3: "paused", 4: "shutting down", 5: "shut off", 6: "crashed", 7: "asleep"}
 _ANSWERING: Final = frozenset({"running", "shutting down"})
 
@@ -68,6 +73,11 @@ class Domain:
     async def _is_active(self) -> bool:
         # A crashed domain may still be there, with its QEMU.
         return bool(await self._ask("looking at", self.handle.isActive))
+
+    async def _instance_id(self) -> int | None:
+        # Another one for each run of the domain.
+        number: int = await self._ask("looking at", self.handle.ID)
+        return number if number >= 0 else None
 
     async def definition_text(self) -> str:
         """The XML of the next start, secrets included, fit to be defined again."""
@@ -146,7 +156,24 @@ class Domain:
         """The domain's events from here on, as long as the context is open."""
         await self._ask("following", self._events.open)
         with self._events.listen(self.uuid) as events:
-            yield events
+            watching = asyncio.create_task(self._share_dies(events))
+            try:
+                yield events
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+
+    async def _share_dies(self, events: Lifecycle) -> None:
+        # Libvirt does not look after virtiofsd once it runs, and QEMU lives on without it: the guest just hangs.
+        instance_id = await self._instance_id()
+        if instance_id is None or not is_local(self.handle.connect().getURI()):
+            return
+        await one_ends(share_processes(instance_id))
+        # It goes with QEMU as well, of which libvirt tells a little later.
+        await asyncio.sleep(_SHARE_GRACE_S)
+        if await self._instance_id() == instance_id:
+            log = log_end(self.name, VIRTIOFSD) + log_end(self.name, QEMU)
+            events.put(replace(SHARE_DIED, log=log, log_file=str(log_file(self.name, VIRTIOFSD))))
 
     async def undefine(self) -> None:
         """Make libvirt forget the domain."""

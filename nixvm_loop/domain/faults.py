@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nixvm_loop import signatures
+from nixvm_loop.domain.beside import VIRTIOFSD, log_end
 from nixvm_loop.domain.binding import CALL_TIMEOUT_S, call, library
 from nixvm_loop.errors import DomainError
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_LOG_FOLDER: Final = Path("/var/log/libvirt/qemu")
-_LOG_LINES: Final = 5
 _PREFIXES: Final = re.compile(
     r"^(?:(?:internal error|operation failed|unsupported configuration|XML error|Requested operation is not valid): )*"
     r"(?:(?:qemu unexpectedly closed the monitor|process exited while connecting to monitor): )?"
@@ -52,7 +49,7 @@ def explain(error: Any, doing: str, *, domain: str | None = None) -> DomainError
     if found is None:
         return DomainError(f"{doing}: {_first_line(text)}", details=details[1:])
     if found.id == "virtiofsd-failed" and domain is not None:
-        details += _log_end(domain)
+        details += log_end(domain, VIRTIOFSD)
     return DomainError(f"{doing}: {found.cause}", hint=found.fix.replace("DOMAIN", domain or "DOMAIN"), details=details)
 
 
@@ -69,11 +66,3 @@ def not_found(name: str, uri: str, names: Sequence[str]) -> DomainError:
     elif names:
         hint += f"; domains there: {', '.join(sorted(names)[:10])}"
     return DomainError(f"there is no domain {name} at {uri}", hint=hint)
-
-
-def _log_end(domain: str) -> tuple[str, ...]:
-    # The log is root's: whoever may not read it is told where it is by the hint.
-    with suppress(OSError):
-        text = (_LOG_FOLDER / f"{domain}-fs0-virtiofsd.log").read_text(encoding="utf-8", errors="replace")
-        return tuple(text.splitlines()[-_LOG_LINES:])
-    return ()

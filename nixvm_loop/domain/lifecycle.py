@@ -5,26 +5,45 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from nixvm_loop.domain import monitor
+from nixvm_loop.domain.beside import QEMU, log_end, log_file
 from nixvm_loop.domain.binding import library, post
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 # The numbers are libvirt's interface (virDomainEventType and its details).
 _STARTED, _SUSPENDED, _RESUMED, _STOPPED, _SHUTDOWN, _CRASHED = 2, 3, 4, 5, 6, 8
-_STOPPED_WORDS: Final = {
-    0: "powered off",
-    1: "was destroyed",
-    2: "crashed",
-    3: "was migrated away",
-    4: "was saved",
-    5: "failed",
+
+
+class End(Enum):
+    """How a domain came to its end; the numbers are libvirt's (virDomainEventStoppedDetailType)."""
+
+    POWERED_OFF = 0
+    DESTROYED = 1
+    CRASHED = 2
+    MIGRATED = 3
+    SAVED = 4
+    FAILED = 5
+
+    @property
+    def words(self) -> str:
+        """What completes "the domain …"."""
+        return _END_WORDS[self]
+
+
+_END_WORDS: Final = {
+    End.POWERED_OFF: "powered off",
+    End.DESTROYED: "was destroyed",
+    End.CRASHED: "crashed",
+    End.MIGRATED: "was migrated away",
+    End.SAVED: "was saved",
+    End.FAILED: "ended: QEMU died",
 }
-_DETAIL_CRASHED: Final = 2
 
 
 class LifecycleKind(StrEnum):
@@ -36,15 +55,25 @@ class LifecycleKind(StrEnum):
     STOPPED = "stopped"
     PANICKED = "panicked"
     REBOOTED = "rebooted"
+    SHARE_DIED = "share died"
     OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class LifecycleEvent:
-    """An event of a domain; `words` complete "the domain …"."""
+    """An event of a domain; `words` complete "the domain …".
+
+    Attributes:
+        end: How it ended, if it did.
+        log: The last lines of the log of what died, where we may read it.
+        log_file: Where that log is.
+    """
 
     kind: LifecycleKind
     words: str
+    end: End | None = None
+    log: tuple[str, ...] = ()
+    log_file: str = ""
 
     @property
     def ended(self) -> bool:
@@ -55,8 +84,9 @@ class LifecycleEvent:
 def lifecycle_event(event: int, detail: int) -> LifecycleEvent:
     """The event for the numbers that libvirt gives."""
     if event == _STOPPED:
-        kind = LifecycleKind.PANICKED if detail == _DETAIL_CRASHED else LifecycleKind.STOPPED
-        return LifecycleEvent(kind, _STOPPED_WORDS.get(detail, "stopped"))
+        end = next((one for one in End if one.value == detail), None)
+        kind = LifecycleKind.PANICKED if end is End.CRASHED else LifecycleKind.STOPPED
+        return LifecycleEvent(kind, end.words if end else "stopped", end)
     if event == _CRASHED:
         return LifecycleEvent(LifecycleKind.PANICKED, "panicked")
     kind, words = {
@@ -69,6 +99,7 @@ def lifecycle_event(event: int, detail: int) -> LifecycleEvent:
 
 
 REBOOTED: Final = LifecycleEvent(LifecycleKind.REBOOTED, "rebooted")
+SHARE_DIED: Final = LifecycleEvent(LifecycleKind.SHARE_DIED, "has lost its share: virtiofsd died")
 
 
 class Lifecycle:
@@ -103,6 +134,7 @@ class EventHub:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._callbacks: list[int] = []
+        self._end_monitor: Callable[[], None] = lambda: None
         self._listeners: dict[str, tuple[Lifecycle, ...]] = {}
         self._lock = threading.Lock()
 
@@ -116,10 +148,12 @@ class EventHub:
                     register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None),
                     register(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None),
                 ]
+                self._end_monitor = monitor.register(self._connection, lambda domain: self._tell(domain, REBOOTED))
 
     def close(self) -> None:
         """Hear no more. Blocking; raises libvirtError."""
         with self._lock:
+            self._end_monitor()
             while self._callbacks:
                 self._connection.domainEventDeregisterAny(self._callbacks.pop())
 
@@ -139,7 +173,10 @@ class EventHub:
             listener.put(event)
 
     def _on_lifecycle(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
-        self._tell(domain, lifecycle_event(event, detail))
+        told = lifecycle_event(event, detail)
+        if told.end is End.FAILED:
+            told = replace(told, log=log_end(domain.name(), QEMU), log_file=str(log_file(domain.name(), QEMU)))
+        self._tell(domain, told)
 
     def _on_reboot(self, _connection: Any, domain: Any, _opaque: Any) -> None:
         self._tell(domain, REBOOTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from nixvm_loop.events.generations import Difference, History
 from nixvm_loop.events.types import (
     ActionChosen,
     BuildActivity,
@@ -48,6 +49,8 @@ TYPE_NAMES: Final[dict[type[Any], str]] = {
     Finding: "finding",
     Notice: "notice",
     Status: "status",
+    History: "history",
+    Difference: "difference",
     CycleFinished: "cycle_finished",
     LoopStopped: "loop_stopped",
 }

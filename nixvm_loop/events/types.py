@@ -8,6 +8,7 @@ from datetime import datetime  # noqa: TC003  # the decoder reads the annotation
 from enum import StrEnum
 from typing import TypeAlias
 
+from nixvm_loop.events.generations import Difference, History
 from nixvm_loop.model.values import Action, Severity, Stage, Verdict  # noqa: TC001  # as above
 
 SCHEMA = 1
@@ -258,6 +259,8 @@ Event: TypeAlias = (
     | Finding
     | Notice
     | Status
+    | History
+    | Difference
     | CycleFinished
     | LoopStopped
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nixvm_loop.errors import GenerationError, UsageError
-from nixvm_loop.files import read_json, write_json
+from nixvm_loop.files import place_hint, read_json, write_json
 
 _NAME: Final = "guest.json"
 _SCHEMA: Final = 1
@@ -52,15 +52,12 @@ def claim(state_dir: Path, *, flake: str, domain_uuid: str | None = None) -> Non
         state_dir.mkdir(parents=True, exist_ok=True)
         write_json(path, {"schema": _SCHEMA} | known | given)
     except OSError as error:
-        raise GenerationError(f"{path} cannot be written: {error.strerror}") from error
+        raise GenerationError(f"{path} cannot be written: {error.strerror}", hint=place_hint(error)) from error
 
 
 def _compared(path: Path, flake: str, domain_uuid: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is known and what is to be, which do not contradict each other."""
-    try:
-        known = read_json(path) or {}
-    except (OSError, ValueError) as error:
-        raise GenerationError(f"{path} cannot be read: {error}") from error
+    known = _read(path)
     given = {"flake": flake} | ({"domain_uuid": domain_uuid} if domain_uuid else {})
     for key, value in given.items():
         if known.get(key) not in {None, value} and not (key == "flake" and _is_gone(known[key])):
@@ -68,9 +65,23 @@ def _compared(path: Path, flake: str, domain_uuid: str | None) -> tuple[dict[str
     return known, given
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path) or {}
+    except OSError as error:
+        raise GenerationError(f"{path} cannot be read: {error.strerror}", hint=place_hint(error)) from error
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path} ")
+        hint = "remove it, if no other guest uses this state directory: the next cycle writes it anew"
+        raise GenerationError(f"{path} is damaged: it {reason}", hint=hint) from error
+
+
 def _is_gone(flake: object) -> bool:
     folder = Path(str(flake).partition("?")[0])
-    return folder.is_absolute() and not folder.exists()
+    try:
+        return folder.is_absolute() and not folder.exists()
+    except OSError:
+        return False
 
 
 def _belongs_elsewhere(path: Path, what: str, theirs: object, ours: str) -> UsageError:
@@ -82,9 +93,5 @@ def _belongs_elsewhere(path: Path, what: str, theirs: object, ours: str) -> Usag
 
 def domain_uuid(state_dir: Path) -> str | None:
     """The UUID of the domain that the state directory was made for, so that a new definition keeps it."""
-    try:
-        known = read_json(state_dir / _NAME) or {}
-    except (OSError, ValueError) as error:
-        raise GenerationError(f"{state_dir / _NAME} cannot be read: {error}") from error
-    value = known.get("domain_uuid")
+    value = _read(state_dir / _NAME).get("domain_uuid")
     return value if isinstance(value, str) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from contextlib import contextmanager, suppress
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.errors import GenerationError
-from nixvm_loop.files import link_atomic, read_json, write_atomic, write_json
+from nixvm_loop.files import clear_beside, link_atomic, read_json, write_atomic, write_json
 from nixvm_loop.model.values import Generation
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 _SCHEMA: Final = 1
 _FOLDER_MODE: Final = 0o755
 _PUBLIC_FILE: Final = 0o644
-_CURRENT: Final = re.compile(r"generations/(\d+)")
+_NUMBER: Final = re.compile(r"[1-9][0-9]*")
+_CURRENT: Final = re.compile(rf"generations/({_NUMBER.pattern})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +42,42 @@ class Generations:
         """What the domain's `<initrd>` names."""
         return self.state_dir / "initrd-current"
 
-    def prepare(self) -> None:
-        """Make the folders and the fixed links; clear away slots that a crash left without a generation."""
+    def prepare(self) -> tuple[str, ...]:
+        """Make the folders and the fixed links, and mend what a crash or a hand left; what was mended, in sentences."""
         with _reported(f"{self.state_dir} cannot be prepared"):
-            self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            mended = []
+            for folder in (self.state_dir, self.state_dir / "ssh", *map(self.directory, self.numbers())):
+                clear_beside(folder)
             for link, name in ((self.kernel_link, "kernel"), (self.initrd_link, "initrd")):
                 if not link.is_symlink() or str(link.readlink()) != f"current/{name}":
+                    mended += [f"{link.name} did not name current/{name}: set right"] if os.path.lexists(link) else []
                     link_atomic(link, f"current/{name}")
-            for number in self._numbers():
-                if not (self._directory(number) / "generation.json").exists():
-                    self.discard(number)
+            for number in self.numbers():
+                if not (self.directory(number) / "generation.json").exists():
+                    mended += self._mended(number)
+            return tuple(mended)
+
+    def _mended(self, number: int) -> list[str]:
+        """Clear away a folder without `generation.json`, unless the domain boots from it."""
+        if number != self.current_number():
+            self.discard(number)
+            return [f"generation {number} was never finished, or half deleted: cleared away"]
+        try:
+            generation = _linked(number, self.directory(number))
+        except ValueError:
+            return []  # its root is all that it is good for; the next generation takes its place
+        facts = _facts(generation, generation.toplevel.name)
+        write_json(self.directory(number) / "generation.json", facts, mode=_PUBLIC_FILE)
+        return [f"generation {number}, the current one, had lost its generation.json: written anew, as not verified"]
 
     def slot(self) -> Slot:
         """A new folder for the next generation; its `toplevel` is where the build makes its root."""
-        with _reported(f"no generation can be added to {self._folder}"):
-            number = max(self._numbers(), default=0) + 1
-            directory = self._directory(number)
+        with _reported(f"no generation can be added to {self.folder}"):
+            # Foreign things count too, since they have taken the name.
+            taken = [int(entry.name) for entry in self.folder.iterdir() if _NUMBER.fullmatch(entry.name)]
+            number = max(taken, default=0) + 1
+            directory = self.directory(number)
             directory.mkdir()
             directory.chmod(_FOLDER_MODE)  # whatever the umask: QEMU's user has to get through
             return Slot(number, directory)
@@ -64,8 +86,10 @@ class Generations:
         """Let a slot or a generation go; its root goes with it."""
         with _reported(f"generation {number} cannot be removed"):
             # Without it, what a crash leaves here is a slot, which the next cycle clears away.
-            (self._directory(number) / "generation.json").unlink(missing_ok=True)
-            shutil.rmtree(self._directory(number))
+            with suppress(FileNotFoundError, IsADirectoryError):
+                (self.directory(number) / "generation.json").unlink()
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.directory(number))
 
     def write(self, slot: Slot, artifacts: Artifacts, cmdline: str, about: dict[str, Any]) -> Generation:
         """Turn a slot whose `toplevel` is rooted into a generation. `generation.json` comes last and completes it."""
@@ -76,28 +100,20 @@ class Generations:
             link_atomic(slot.directory / "kernel", artifacts.kernel)
             link_atomic(slot.directory / "initrd", artifacts.initrd)
             write_atomic(slot.directory / "cmdline", cmdline + "\n", mode=_PUBLIC_FILE)
-            facts = {
-                "schema": _SCHEMA,
-                "number": slot.number,
-                "toplevel": str(artifacts.toplevel),
-                "kernel": str(artifacts.kernel),
-                "initrd": str(artifacts.initrd),
-                "label": artifacts.label,
-                "verdict": None,
-            }
+            facts = _facts(generation, artifacts.label)
             write_json(slot.directory / "generation.json", facts | about, mode=_PUBLIC_FILE)
         return generation
 
     def annotate(self, number: int, about: dict[str, Any]) -> None:
         """Add to, or change, what `generation.json` says."""
         with _reported(f"generation {number} cannot be annotated"):
-            path = self._directory(number) / "generation.json"
+            path = self.directory(number) / "generation.json"
             write_json(path, (read_json(path) or {}) | about, mode=_PUBLIC_FILE)
 
     def about(self, number: int) -> dict[str, Any]:
         """What `generation.json` says."""
         with _reported(f"generation {number} cannot be read"):
-            return read_json(self._directory(number) / "generation.json") or {}
+            return read_json(self.directory(number) / "generation.json") or {}
 
     def flip(self, generation: Generation) -> None:
         """Make a generation the current one: one rename, so that kernel and initrd change together."""
@@ -118,72 +134,88 @@ class Generations:
     def current_number(self) -> int | None:
         """The number that `current` names."""
         link = self.state_dir / "current"
-        if not link.is_symlink():
-            return None
-        match = _CURRENT.fullmatch(str(link.readlink()))
+        with _reported(f"{link} cannot be read"):
+            match = _CURRENT.fullmatch(str(link.readlink())) if link.is_symlink() else None
         return int(match[1]) if match else None
 
     def newest_number(self) -> int | None:
         """The last generation that was completed."""
-        complete = (n for n in self._numbers() if (self._directory(n) / "generation.json").exists())
+        with _reported(f"{self.folder} cannot be read"):
+            complete = [n for n in self.numbers() if (self.directory(n) / "generation.json").exists()]
         return max(complete, default=None)
 
     def read(self, number: int) -> Generation | None:
-        """A kept generation, None when there is none of that number."""
-        directory = self._directory(number)
-        with _reported(f"generation {number} cannot be read"):
-            if not (directory / "generation.json").exists():
-                return None
-            return Generation(
-                number,
-                directory,
-                (directory / "toplevel").readlink(),
-                (directory / "kernel").readlink(),
-                (directory / "initrd").readlink(),
-                (directory / "cmdline").read_text(encoding="utf-8").rstrip("\n"),
-            )
+        """A kept generation, None when there is none of that number. Its store paths may have been deleted by force.
 
-    def last_good(self) -> Generation | None:
-        """The newest generation that passed verification after a boot."""
-        for number in sorted(self._numbers(), reverse=True):
+        Raises:
+            GenerationError: parts of it are missing, or were edited: they are not what `generation.json` says.
+        """
+        directory = self.directory(number)
+        with _reported(f"generation {number} cannot be read"):
+            about = read_json(directory / "generation.json")
+            if about is None:
+                return None
+            generation = _linked(number, directory)
+            _check_unedited(generation, about)
+            return generation
+
+    def last_good(self, *, before: int | None = None) -> Generation | None:
+        """The newest generation that passed verification after a boot and is still whole, its store paths included.
+
+        With `before`, the newest of those that are older than that.
+        """
+        for number in sorted((n for n in self.numbers() if before is None or n < before), reverse=True):
             with suppress(GenerationError):  # a damaged one is not good
-                if self.is_good(number):
-                    return self.read(number)
+                generation = self.read(number) if self.is_good(number) else None
+                if generation is not None and not missing_from_store(generation):
+                    return generation
         return None
 
     def is_good(self, number: int) -> bool:
         """Whether the generation has passed verification after a boot. Raises GenerationError if it is damaged."""
-        return self.about(number).get("verdict") == "ok"
+        about = self.about(number)
+        return bool(about.get("verified")) or about.get("verdict") == "ok"
 
     def number_of(self, toplevel: str) -> int | None:
         """The newest generation of a toplevel."""
-        for number in sorted(self._numbers(), reverse=True):
-            link = self._directory(number) / "toplevel"
-            if link.is_symlink() and str(link.readlink()) == toplevel:
-                return number
+        for number in sorted(self.numbers(), reverse=True):
+            link = self.directory(number) / "toplevel"
+            with _reported(f"generation {number} cannot be read"):
+                if link.is_symlink() and str(link.readlink()) == toplevel:
+                    return number
         return None
 
     def prune(self, keep: int, booted: str | None) -> tuple[int, ...]:
         """Let all but the newest `keep` go, never the current, the last good or the booted one; returns the gone."""
         good = self.last_good()
         held = {self.current_number(), good and good.number, booted and self.number_of(booted)}
-        old = sorted(self._numbers(), reverse=True)[keep:]
+        old = sorted(self.numbers(), reverse=True)[keep:]
         gone = tuple(number for number in old if number not in held)
         for number in gone:
             self.discard(number)
         return gone
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """What holds the generations."""
         return self.state_dir / "generations"
 
-    def _directory(self, number: int) -> Path:
-        return self._folder / str(number)
+    def directory(self, number: int) -> Path:
+        """The folder of one."""
+        return self.folder / str(number)
 
-    def _numbers(self) -> list[int]:
-        if not self._folder.is_dir():
-            return []
-        return [int(entry.name) for entry in self._folder.iterdir() if entry.name.isdecimal()]
+    def numbers(self) -> list[int]:
+        """Of all folders that may be generations or slots; files, links and other names are foreign."""
+        with _reported(f"{self.folder} cannot be read"):
+            try:
+                with os.scandir(self.folder) as found:
+                    return [
+                        int(entry.name)
+                        for entry in found
+                        if _NUMBER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                    ]
+            except FileNotFoundError:
+                return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +229,52 @@ class Slot:
     def root(self) -> Path:
         """Where the build makes its garbage-collector root: at its final path, since a root is bound to its path."""
         return self.directory / "toplevel"
+
+
+def missing_from_store(generation: Generation) -> tuple[Path, ...]:
+    """What the generation links to and is not there any more: deleted by force, since its root holds it."""
+    named = (generation.toplevel, generation.kernel, generation.initrd)
+    return tuple(path for path in named if not os.path.exists(path))  # noqa: PTH110  # Path's own raises
+
+
+def _facts(generation: Generation, label: str) -> dict[str, Any]:
+    return {
+        "schema": _SCHEMA,
+        "number": generation.number,
+        "toplevel": str(generation.toplevel),
+        "kernel": str(generation.kernel),
+        "initrd": str(generation.initrd),
+        "cmdline": generation.cmdline,
+        "label": label,
+        "verdict": None,
+    }
+
+
+def _linked(number: int, directory: Path) -> Generation:
+    toplevel, kernel, initrd = (_target(directory / name) for name in ("toplevel", "kernel", "initrd"))
+    try:
+        cmdline = (directory / "cmdline").read_text(encoding="utf-8").rstrip("\n")
+    except FileNotFoundError:
+        raise ValueError("its cmdline is missing") from None
+    except ValueError:
+        raise ValueError("its cmdline is not text") from None
+    return Generation(number, directory, toplevel, kernel, initrd, cmdline)
+
+
+def _target(link: Path) -> Path:
+    if not os.path.lexists(link):
+        raise ValueError(f"its {link.name} is missing")
+    if not link.is_symlink():
+        raise ValueError(f"its {link.name} is not a link")
+    return link.readlink()
+
+
+def _check_unedited(generation: Generation, about: dict[str, Any]) -> None:
+    for name in ("number", "toplevel", "kernel", "initrd", "cmdline"):
+        found, noted = str(getattr(generation, name)), about.get(name)
+        older = name == "cmdline" and noted is None  # it was not noted there at first
+        if found != str(noted) and not older:
+            raise ValueError(f"its {name} is {found}, but generation.json says {noted}")
 
 
 @contextmanager

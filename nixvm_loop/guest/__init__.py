@@ -6,8 +6,8 @@ from nixvm_loop.guest.access import Access, ssh_argv
 from nixvm_loop.guest.connection import CommandEnd, CommandResult, Connection
 from nixvm_loop.guest.facts import FactsRequest
 from nixvm_loop.guest.hostkeys import HostKeys
-from nixvm_loop.guest.keys import KeyPair, ensure_key
-from nixvm_loop.guest.reach import reach
+from nixvm_loop.guest.keys import KeyPair, ensure_key, kept_key
+from nixvm_loop.guest.reach import private_key, reach
 
 __all__ = [
     "Access",
@@ -18,7 +18,9 @@ __all__ = [
     "HostKeys",
     "KeyPair",
     "ensure_key",
+    "kept_key",
     "preload",
+    "private_key",
     "reach",
     "ssh_argv",
 ]

@@ -16,7 +16,10 @@ _BANNER: Final = b"SSH-"
 # QEMU's and passt's forwarding accept before the guest can answer. Such an attempt may come back late or never, so
 # newer ones are made beside it.
 _INTERVAL_S: Final = 0.25
-_ATTEMPT_TIMEOUT_S: Final = 6.0
+_ATTEMPT_TIMEOUT_S: Final = 10.0
+# All that wait reach sshd at once when it comes up. OpenSSH starts a process for each, refuses more than ten
+# (MaxStartups) and shuts out who leaves many without logging in (PerSourcePenalties): the more wait, the later more.
+_MOST_WAITING: Final = 6
 # After the guest has said that its sshd is about to listen, a refused attempt is repeated sooner than that.
 _EAGER_INTERVAL_S: Final = 0.05
 _EAGER_S: Final = 2.0
@@ -34,9 +37,14 @@ async def dial(target: SshTarget, *, news: asyncio.Event, on_attempt: Callable[[
     winner: asyncio.Task[socket.socket] | None = None
     try:
         while winner is None:
+            if pace.news_came():
+                # What waits since before has no use any more: it would only keep sshd busy.
+                await _close_all(attempts)
+                attempts.clear()
             on_attempt(failure)
-            attempts.add(asyncio.create_task(_attempt(target)))
-            winner, failure = await _until_next(attempts, pace, failure)
+            newest = asyncio.create_task(_attempt(target))
+            attempts.add(newest)
+            winner, failure = await _until_next(attempts, newest, pace, failure)
         await _close_all(attempts - {winner})
     except BaseException:
         await _close_all(attempts)
@@ -47,11 +55,11 @@ async def dial(target: SshTarget, *, news: asyncio.Event, on_attempt: Callable[[
 
 
 async def _until_next(
-    attempts: set[asyncio.Task[socket.socket]], pace: _Pace, failure: str
+    attempts: set[asyncio.Task[socket.socket]], newest: asyncio.Task[socket.socket], pace: _Pace, failure: str
 ) -> tuple[asyncio.Task[socket.socket] | None, str]:
     """Wait for a winner or until the next attempt is due; failed attempts are taken out, the last failure is told."""
     started = asyncio.get_running_loop().time()
-    while (left_s := pace.left(started, idle=not attempts)) > 0:
+    while (left_s := pace.left(started, waiting=len(attempts), failed=newest.done())) > 0:
         for attempt in await pace.wait(attempts, left_s):
             error = attempt.exception()
             if error is None:
@@ -79,15 +87,24 @@ class _Pace:
     def __init__(self, news: asyncio.Event) -> None:
         self._heard = asyncio.ensure_future(news.wait())
         self._eager_until: float | None = None
+        self._told = False
 
-    def left(self, started: float, *, idle: bool) -> float:
-        """Seconds until the next attempt, the last being `started`; `idle` when all have failed."""
+    def news_came(self) -> bool:
+        """Whether the guest has said, since this was asked last, that its sshd is about to listen."""
+        came, self._told = self._heard.done() and not self._told, self._heard.done()
+        return came
+
+    def left(self, started: float, *, waiting: int, failed: bool) -> float:
+        """Seconds until the next attempt, the last being `started`; whether that `failed`, how many are `waiting`."""
         now = asyncio.get_running_loop().time()
         if self._heard.done() and self._eager_until is None:
             self._eager_until = now + _EAGER_S
             return 0.0
-        eager = idle and self._eager_until is not None and now < self._eager_until
-        return started + (_EAGER_INTERVAL_S if eager else _INTERVAL_S) - now
+        if failed and self._eager_until is not None and now < self._eager_until:
+            return started + _EAGER_INTERVAL_S - now
+        if waiting >= _MOST_WAITING:
+            return _ATTEMPT_TIMEOUT_S
+        return started + _INTERVAL_S * max(waiting, 1) - now
 
     async def wait(
         self, attempts: set[asyncio.Task[socket.socket]], timeout_s: float

@@ -23,7 +23,7 @@ _FILE: Final = "known_hosts"
 _COMMENT: Final = "# nixvm-loop: "
 # At the start of its line, after nothing but control sequences: a guest may well log what a stranger sent it.
 _ANNOUNCEMENT: Final = re.compile(
-    r"(?:\x1b\[[0-9;?!]*[A-Za-z]|[\x00-\x20])*"
+    r"(?:\x1b\[[0-9;?!]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x20])*"
     r"nixvm-loop-host-key: (?P<type>[a-z0-9@.-]+) (?P<key>[A-Za-z0-9+/]+={0,2})(?:\s.*)?",
     re.DOTALL,
 )

@@ -12,6 +12,7 @@ from typing import Final
 from nixvm_loop.errors import GuestError
 
 _NAME: Final = "id_ed25519"
+REMAKE: Final = "nixvm-loop rebuild makes a new one and hands it to the guest, if the domain is nixvm-loop's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,30 @@ def ensure_key(folder: Path) -> KeyPair:
         private.chmod(0o600)
         return KeyPair(private, public_key(private))
     except (OSError, ValueError) as error:
-        raise GuestError(
-            f"the SSH key {private} cannot be made or read: {error}",
-            hint="check the folder's owner and permissions; a damaged key may be removed, a new one is made",
-        ) from error
+        raise _unusable(private, error) from error
+
+
+def kept_key(folder: Path) -> KeyPair:
+    """The key pair kept in `folder`, for those who only look; nothing is made.
+
+    Raises:
+        GuestError: there is none, or it cannot be read.
+    """
+    private = folder / _NAME
+    try:
+        if not private.exists():
+            raise GuestError(f"there is no SSH key {private}", hint=REMAKE)
+        return KeyPair(private, public_key(private))
+    except (OSError, ValueError) as error:
+        raise _unusable(private, error) from error
+
+
+def _unusable(private: Path, error: OSError | ValueError) -> GuestError:
+    if isinstance(error, OSError):
+        reason, hint = error.strerror, f"check the owner and the permissions of {private.parent}"
+    else:
+        reason, hint = str(error), f"remove it: {REMAKE}"
+    return GuestError(f"the SSH key {private} cannot be made or read: {reason}", hint=hint)
 
 
 def public_key(private: Path) -> str:

@@ -11,11 +11,13 @@ from nixvm_loop.events.types import GuestWaiting
 from nixvm_loop.guest.connection import Connection
 from nixvm_loop.guest.dial import dial
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
+from nixvm_loop.guest.keys import REMAKE
 from nixvm_loop.model.settings import HostKeyPolicy
 from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
     import asyncssh
 
@@ -76,7 +78,7 @@ class _Search:
 
     async def run(self) -> Connection:
         """Try until it is the guest that answers."""
-        key = _private_key(self.access)
+        key = private_key(self.access.key)
         while True:
             connection = await self._try(key)
             if connection is not None:
@@ -183,15 +185,17 @@ class _Search:
         )
 
 
-def _private_key(access: Access) -> asyncssh.SSHKey:
+def private_key(path: Path) -> asyncssh.SSHKey:
+    """The key to log in with. Raises GuestError when it is not there, damaged, or has a passphrase."""
     import asyncssh  # noqa: PLC0415  # slow to import
 
     try:
-        return asyncssh.read_private_key(access.key)
+        return asyncssh.read_private_key(path)
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise GuestError(
-            f"the SSH key {access.key} cannot be read: {error}",
-            hint="nixvm-loop create makes one, or name another in [ssh] key; it must have no passphrase",
+            f"the SSH key {path} cannot be read: {reason}",
+            hint=f"if nixvm-loop made it, remove it: {REMAKE}; one that [ssh] key names must have no passphrase",
         ) from error
 
 

@@ -70,6 +70,7 @@ class ApplySettings:
     stop: StopPolicy = StopPolicy.GRACEFUL
     stop_timeout_s: float = 10.0
     boot_timeout_s: float = 120.0
+    rollback: bool = True
     kernel_params: tuple[str, ...] = ("console=ttyS0",)
 
 

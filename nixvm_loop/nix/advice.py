@@ -28,6 +28,7 @@ _FIXES: Final[dict[str, str]] = {
     r"is required to build|required to build '[^']*', but I am": "this machine does not build for the guest's system",
     r"executing 'git'|program 'git'": "install git: Nix reads the flake with it",
     r"is not a valid URL": "Nix cannot read this flake reference; a path without spaces works everywhere",
+    r"stack overflow|infinite recursion": "something is defined by way of itself; what was edited last comes first",
     r"do not change during evaluation": "save once more",
 }
 _LONGEST_TEXT: Final = 20_000

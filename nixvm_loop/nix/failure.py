@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.diagnostics.explain import Explanation, explain
 from nixvm_loop.errors import BuildError
+from nixvm_loop.model.nixerror import NixError
 from nixvm_loop.nix.advice import advice
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _LONGEST_LINE: Final = 500
 _MOST_LINES: Final = 40
 
+_PLAIN_ERROR: Final = "error: "
 _ATTRIBUTE_MISSING: Final = re.compile(r"does not provide attribute")
 
 
@@ -51,25 +53,31 @@ def missing_attribute(attribute: str, flake: str, names: Sequence[str], close: S
     return BuildError(message, hint=hint)
 
 
-def failure(follower: Follower, tree: UserTree, exit_code: int) -> Failure:
-    """Why the run failed. If nothing was recognised, the last lines are shown as they are."""
-    explanations = explain(follower.errors, tree, follower.logs)
+def failure(follower: Follower, tree: UserTree, exit_code: int, log: str = "the cycle's nix.log") -> Failure:
+    """Why the run failed. If nothing was recognised, the last lines are shown as they are, and where the log is."""
+    errors = follower.errors or _plain_errors(follower.tail)
+    explanations = explain(errors, tree, follower.logs)
     if exit_code < 0:
         return Failure(explanations, _killed(exit_code, follower))
     if not explanations:
-        error = BuildError(
-            f"nix build failed with exit code {exit_code} and gave no reason",
-            hint="see the cycle's nix.log",
-            details=_cut(follower.tail),
-        )
-        return Failure((), error)
+        message = f"nix build failed with exit code {exit_code} and gave no reason"
+        return Failure((), BuildError(message, hint=f"see {log}", details=_cut(follower.tail)))
     first = explanations[0]
     spot = first.diagnostic
     where = f"{spot.file}:{spot.line}:{spot.column}: " if first.placed else ""
-    text = "\n".join(error.text for error in follower.errors)
+    text = "\n".join(error.text for error in errors)
     known = advice("\n".join([text, *first.log]))
     hint = known or first.hint if first.log else first.hint or known
+    if not follower.errors:
+        hint = f"{known}; the log is {log}" if known else f"see {log}"
+        text = "\n".join(line.removeprefix(_PLAIN_ERROR) for line in follower.tail)
     return Failure(explanations, BuildError(where + spot.message, hint=hint, details=_details(explanations, text)))
+
+
+def _plain_errors(lines: Iterable[str]) -> list[NixError]:
+    """What Nix said past its own protocol, as it does when it has no stack left, or before it has begun."""
+    found = (line for line in lines if line.startswith(_PLAIN_ERROR))
+    return [NixError(text=line.removeprefix(_PLAIN_ERROR).strip(), full=line) for line in found]
 
 
 def _details(explanations: Sequence[Explanation], text: str) -> tuple[str, ...]:

@@ -33,7 +33,9 @@ _FILES_CHANGED: Final = 102
 _ATTEMPTS: Final = 3
 
 
-async def build(guest: GuestSettings, out_link: Path, emit: Emit, log: Callable[[str], None]) -> Path:
+async def build(
+    guest: GuestSettings, out_link: Path, emit: Emit, log: Callable[[str], None], log_file: Path | None = None
+) -> Path:
     """Build the guest's system; its store path, which `out_link` then names and keeps from the garbage collector.
 
     Cancelling ends nix and its builders before it returns. `out_link` changes only when the build succeeded.
@@ -43,6 +45,7 @@ async def build(guest: GuestSettings, out_link: Path, emit: Emit, log: Callable[
         out_link: Where the link is made, at its final path; its folder must exist.
         emit: Takes the events of the stages `eval` and `realise`.
         log: Takes every readable line, for the cycle's nix.log.
+        log_file: Where that is, for the hint of a failure that nothing explains.
 
     Raises:
         BuildError: Nix did not build it, or cannot be started.
@@ -55,7 +58,7 @@ async def build(guest: GuestSettings, out_link: Path, emit: Emit, log: Callable[
         if outcome.ok:
             return _target(out_link)
         if outcome.exit_code != _FILES_CHANGED or attempt == _ATTEMPTS:
-            raise await _explained(guest, watch.follower, outcome, emit)
+            raise await _explained(guest, watch.follower, outcome, emit, log_file)
         log("files changed while nix read them: once more")
     raise AssertionError
 
@@ -134,14 +137,16 @@ def _holds_flake(folder: Path) -> bool:
     return any((at / "flake.nix").exists() for at in (folder, *folder.parents))
 
 
-async def _explained(guest: GuestSettings, follower: Follower, outcome: Outcome, emit: Emit) -> BuildError:
+async def _explained(
+    guest: GuestSettings, follower: Follower, outcome: Outcome, emit: Emit, log_file: Path | None
+) -> BuildError:
     folder = guest.flake_dir or guest.state_dir
     tree = UserTree(folder / "flake.nix", source_roots(guest), Disk())
     if attribute_is_missing(follower):
         error = await _missing_attribute(guest)
         spots = [Diagnostic(tree.flake_file, 1, 1, Severity.ERROR, error.message)]
     else:
-        why = failure(follower, tree, outcome.exit_code)
+        why = failure(follower, tree, outcome.exit_code, str(log_file or "the cycle's nix.log"))
         error, spots = why.error, [item.diagnostic for item in why.explanations]
     for spot in spots:
         # Neither a remote flake nor a folder without one has a place to jump to.

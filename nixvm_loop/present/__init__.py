@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from nixvm_loop.present.choice import Output, Verbosity
-from nixvm_loop.present.stream import LineWriter
+from nixvm_loop.present.stream import LineWriter, is_reader_gone, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,9 +16,17 @@ if TYPE_CHECKING:
     from nixvm_loop.events.emitter import Sink
     from nixvm_loop.model.clock import Clock
 
-__all__ = ["Output", "Verbosity", "resolve", "sink"]
+__all__ = ["Output", "QuitKey", "Verbosity", "resolve", "sink"]
 
 _TERMINALS_WITHOUT_CURSOR = frozenset({"dumb", "unknown"})
+
+
+@dataclass(frozen=True, slots=True)
+class QuitKey:
+    """`q`, typed into `stdin`, which ends a live view's command by `on_quit`."""
+
+    stdin: TextIO
+    on_quit: Callable[[], None]
 
 
 def resolve(output: Output, stdout: TextIO) -> Output:
@@ -36,25 +45,45 @@ def sink(
     clock: Clock,
     *,
     verbosity: Verbosity = Verbosity.NORMAL,
-    on_closed: Callable[[], None] | None = None,
+    on_lost: Callable[[OSError], None] | None = None,
+    quit_key: QuitKey | None = None,
 ) -> Iterator[Sink]:
     """The listener that shows events in the form asked for; the terminal is restored at the end.
 
     Only in a loop (after `loop_started`) does it show a failed cycle's error; else that is left to the command line.
-    Checks outside a cycle and `status` are results and go to stdout. `on_closed` is called once if whoever reads
-    stdout has gone; the sink itself is silent from then on.
+    Checks outside a cycle and `status` are results and go to stdout. `on_lost` is called once if stdout cannot be
+    written, because whoever read it has gone or its disk is full, say; the sink is silent on it from then on. That
+    stderr cannot be written is nobody's business.
+
+    Raises:
+        OutputError: at the end, when stdout could not be written, and not because its reader had gone; in a group with
+            what else ended the block.
     """
+    out = LineWriter(stdout, on_lost)
     chosen = resolve(output, stdout)
-    if chosen is Output.JSON:
-        from nixvm_loop.present.jsonl import JsonSink  # noqa: PLC0415  # each output loads only what it needs
+    with _complete(out):
+        if chosen is Output.JSON:
+            from nixvm_loop.present.jsonl import JsonSink  # noqa: PLC0415  # each output loads only what it needs
 
-        yield JsonSink(LineWriter(stdout, on_closed))
-    elif chosen is Output.PLAIN:
-        from nixvm_loop.present.plain import PlainSink  # noqa: PLC0415  # as above
+            yield JsonSink(out)
+        elif chosen is Output.PLAIN:
+            from nixvm_loop.present.plain import PlainSink  # noqa: PLC0415  # as above
 
-        yield PlainSink(LineWriter(stdout, on_closed), LineWriter(stderr), verbosity)
-    else:
-        from nixvm_loop.present.live import LiveSink  # noqa: PLC0415  # as above
+            yield PlainSink(out, LineWriter(stderr), verbosity)
+        else:
+            from nixvm_loop.present.live import LiveSink  # noqa: PLC0415  # as above
 
-        with LiveSink(stdout, clock, verbosity, on_closed) as live:
-            yield live
+            with LiveSink(stdout, out, clock, verbosity, quit_key) as live:
+                yield live
+
+
+@contextmanager
+def _complete(out: LineWriter) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if out.lost is None or is_reader_gone(out.lost):
+            raise
+        raise BaseExceptionGroup("the output is not complete either", [error, unwritable(out.lost)]) from None
+    if out.lost is not None and not is_reader_gone(out.lost):
+        raise unwritable(out.lost)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nixvm_loop.events import types as ev
 from nixvm_loop.model.units import format_seconds
-from nixvm_loop.model.values import Severity
+from nixvm_loop.model.values import Severity, Verdict
 from nixvm_loop.present import status
 from nixvm_loop.present.checks import row
 from nixvm_loop.present.choice import Verbosity
@@ -20,8 +20,6 @@ from nixvm_loop.present.sanitise import clean
 from nixvm_loop.present.words import LINE_LIMIT, MESSAGE_LIMIT, error_lines, problem_line, short_name
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from nixvm_loop.events.types import DiagnosticSeen, Stamped
     from nixvm_loop.present.state import CycleView, FinishedCycle, ViewState
 
@@ -68,7 +66,7 @@ def finished_lines(one: FinishedCycle, *, show_error: bool) -> list[Text]:
     )
     lines = [head]
     if one.view is not None and one.view.stages:
-        lines.append(_stages(one.view, one.at))
+        lines.append(_stages(one.view, one))
     if one.view is not None:
         lines += [_problem(diagnostic) for diagnostic in one.view.diagnostics]
         lines += [line for check in one.view.checks if check.ok is False for line in check_block(check)]
@@ -83,13 +81,14 @@ def _problems_told(one: FinishedCycle) -> set[str]:
     return {f"error: {spot.file}:{spot.line}:{spot.column}: {spot.message}" for spot in diagnostics}
 
 
-def _stages(view: CycleView, end: datetime) -> Text:
+def _stages(view: CycleView, one: FinishedCycle) -> Text:
+    unfinished = Text("- ", style="dim") if one.verdict is Verdict.CANCELLED else Text("✗ ", style="bold red")
     items = []
     for stage in stages_of(view):
         known = view.stage(stage)
         if known is not None:
-            seconds = known.seconds if known.seconds is not None else (end - known.started).total_seconds()
-            mark = Text() if known.ok else Text("✗ ", style="bold red")
+            seconds = known.seconds if known.seconds is not None else (one.at - known.started).total_seconds()
+            mark = Text() if known.ok else unfinished
             items.append(Text.assemble(mark, (f"{stage} {format_seconds(max(seconds, 0.0))}", "dim")))
     return Text("  ").join([Text(), *items])
 

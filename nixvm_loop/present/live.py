@@ -1,49 +1,61 @@
 """The live view: finished cycles and errors scroll by as text, the cycle under way is redrawn below them.
 
 It draws only on change, at most twelve times a second, and once a second while a cycle runs; between cycles never.
+In the background it draws nothing: only the text that scrolls by is written. `q` ends a command that asked for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
-from nixvm_loop.present import terminal
+from nixvm_loop.events.generations import Difference, History
+from nixvm_loop.present import tables, terminal
 from nixvm_loop.present.frame import frame
 from nixvm_loop.present.history import history
+from nixvm_loop.present.keyboard import Keyboard, Standing, standing
 from nixvm_loop.present.painter import Painter
 from nixvm_loop.present.reducer import reduce
 from nixvm_loop.present.sanitise import clean
 from nixvm_loop.present.state import ViewState
-from nixvm_loop.present.stream import LineWriter
 from nixvm_loop.present.words import LINE_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
-    from nixvm_loop.events.types import Stamped
+    from nixvm_loop.events.types import Event, Stamped
     from nixvm_loop.model.clock import Clock
+    from nixvm_loop.present import QuitKey
     from nixvm_loop.present.choice import Verbosity
+    from nixvm_loop.present.stream import LineWriter
 
 _FRAME_S = 1 / 12
 _TICK_S = 1.0
+_SPECIAL_KEY: Final = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O?.|)", re.DOTALL)
 
 
 class LiveSink:
     """Draws on a terminal while a loop or a cycle runs; outside of them its lines are plain output."""
 
     def __init__(
-        self, stdout: TextIO, clock: Clock, verbosity: Verbosity, on_closed: Callable[[], None] | None = None
+        self,
+        stdout: TextIO,
+        out: LineWriter,
+        clock: Clock,
+        verbosity: Verbosity,
+        quit_key: QuitKey | None = None,
     ) -> None:
         self._stdout = stdout
         self._clock = clock
         self._verbosity = verbosity
-        self._out = LineWriter(stdout, on_closed)
+        self._out = out
+        self._quit_key = quit_key
         self._painter = Painter(self._out)
         self._console = Console(file=stdout, force_terminal=True, highlight=False)
         self._state = ViewState()
@@ -52,6 +64,8 @@ class LiveSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._terminal: ExitStack | None = None
+        self._keyboard: Keyboard | None = None
+        self._behind = False
 
     def __enter__(self) -> Self:
         return self
@@ -65,18 +79,56 @@ class LiveSink:
         """Take one event; the drawing may follow a little later."""
         before, self._state = self._state, reduce(self._state, stamped)
         self._above += history(before, self._state, stamped, self._verbosity)
+        self._above += self._listed(stamped.event)
         if not (self._state.watching or self._state.cycle):
             self._leave()
         elif self._above or self._state is not before:
             self._enter()
             self._draw_soon()
 
+    def _listed(self, event: Event) -> list[Text]:
+        match event:
+            case History():
+                return tables.history(event, terminal.size(self._stdout)[0])
+            case Difference():
+                return tables.diff(event)
+            case _:
+                return []
+
     def _enter(self) -> None:
         if self._terminal is None:
             self._terminal = ExitStack()
-            self._terminal.enter_context(terminal.silent_keys(self._stdout))
+            self._take_keys(self._terminal)
             self._terminal.enter_context(terminal.on_resize(self._resized))
             self._terminal.enter_context(terminal.stderr_lines(self._stray_line))
+            if self._loop is not None:
+                self._terminal.enter_context(terminal.on_suspension(self._loop, self._suspend, self._resume))
+
+    def _take_keys(self, until: ExitStack) -> None:
+        self._loop = _running_loop()
+        if self._quit_key is not None and self._quit_key.stdin.isatty():
+            self._keyboard = Keyboard(self._quit_key.stdin.fileno(), self._loop, self._typed)
+        else:
+            self._keyboard = Keyboard(self._stdout.fileno())
+        self._keyboard.take()
+        until.callback(self._keyboard.give_back)
+
+    def _typed(self, keys: bytes) -> None:
+        if self._quit_key is not None and b"q" in _SPECIAL_KEY.sub(b"", keys):
+            self._quit_key.on_quit()
+
+    def _suspend(self) -> None:
+        self._stop_timer()
+        self._erase()
+        if self._keyboard is not None:
+            self._keyboard.give_back()
+
+    def _resume(self) -> None:
+        if self._terminal is None or self._keyboard is None:
+            return
+        self._keyboard.take()
+        self._painter.forget()
+        self._draw()
 
     def _leave(self) -> None:
         self._stop_timer()
@@ -85,17 +137,21 @@ class LiveSink:
                 self._terminal.close()
             finally:
                 self._terminal = None
-                width, _ = terminal.size(self._stdout)
-                self._painter.close(width, above=self._take_above())
+                self._erase()
+        self._print_above()
+
+    def _erase(self) -> None:
+        if self._painter.is_drawn:
+            width, _ = terminal.size(self._stdout)
+            self._painter.close(width, above=self._take_above())
+
+    def _print_above(self) -> None:
         for line in self._take_above():
             self._out.line(line)
 
     def _draw_soon(self) -> None:
         wait_s = self._painted_s + _FRAME_S - self._clock.monotonic()
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._loop = None
+        self._loop = _running_loop()
         if wait_s <= 0:
             self._draw()
         elif self._loop is not None:
@@ -103,6 +159,10 @@ class LiveSink:
 
     def _draw(self) -> None:
         self._stop_timer()
+        if self._is_behind():
+            self._print_above()
+            self._draw_in(_TICK_S)  # to see when we are in front: nobody tells us
+            return
         width, height = terminal.size(self._stdout)
         texts = frame(self._state, width, height, self._clock.now())
         cells = [text.cell_len for text in texts]
@@ -110,6 +170,12 @@ class LiveSink:
         self._painted_s = self._clock.monotonic()
         if self._state.cycle is not None:
             self._draw_in(_TICK_S)
+
+    def _is_behind(self) -> bool:
+        before, self._behind = self._behind, standing(self._stdout.fileno()) is Standing.BACK
+        if before and not self._behind and self._keyboard is not None:
+            self._keyboard.take()
+        return self._behind
 
     def _draw_in(self, wait_s: float) -> None:
         if self._loop is None or self._loop.is_closed():
@@ -150,3 +216,10 @@ class LiveSink:
                 self._console.print(text, soft_wrap=True, end="")
             lines.append(captured.get())
         return lines
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -29,6 +29,15 @@ class Painter:
         self._cells: Sequence[int] = ()
         self._width = 0
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the region is on the terminal."""
+        return bool(self._lines)
+
+    def forget(self) -> None:
+        """Somebody else wrote on the terminal: begin anew where the cursor is."""
+        self._lines, self._cells, self._width = (), (), 0
+
     def draw(self, lines: Sequence[str], cells: Sequence[int], width: int, *, above: Sequence[str] = ()) -> None:
         """Show `lines` (each `cells` wide) as the region, and `above` it for good what scrolls away."""
         anew = bool(above) or width != self._width

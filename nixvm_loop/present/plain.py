@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nixvm_loop.events import types as ev
+from nixvm_loop.events.generations import Difference, History
 from nixvm_loop.model.units import format_seconds
-from nixvm_loop.present import status
+from nixvm_loop.model.values import Verdict
+from nixvm_loop.present import difference, generations, status
 from nixvm_loop.present.checks import check_lines
 from nixvm_loop.present.choice import Verbosity
 from nixvm_loop.present.sanitise import clean
@@ -42,9 +44,12 @@ class PlainSink:
         self._verbose = verbosity is Verbosity.VERBOSE
         self._watching = False
         self._waited_s = 0.0
+        self._unfinished: list[ev.StageFinished] = []
 
     def handle(self, stamped: Stamped) -> None:
         """Write what one event has to say."""
+        if not isinstance(stamped.event, ev.StageFinished):
+            self._tell_unfinished(stamped.event)
         self._writers[type(stamped.event)](self, stamped.event, stamped)
 
     def _say(self, *lines: str) -> None:
@@ -83,7 +88,20 @@ class PlainSink:
             self._say(f"stage {event.stage} started")
 
     def _stage_finished(self, event: ev.StageFinished, _: Stamped) -> None:
-        self._say(f"stage {event.stage} {'ok' if event.ok else 'failed'} in {format_seconds(event.seconds)}")
+        if event.ok:
+            self._tell_stage(event, "ok")
+        else:
+            self._unfinished.append(event)
+
+    def _tell_unfinished(self, then: ev.Event) -> None:
+        # Whether a stage failed or was cut short is known by how the cycle ends, which is told next.
+        is_cancelled = isinstance(then, ev.CycleFinished) and then.verdict is Verdict.CANCELLED
+        unfinished, self._unfinished = self._unfinished, []
+        for event in unfinished:
+            self._tell_stage(event, "cancelled" if is_cancelled else "failed")
+
+    def _tell_stage(self, event: ev.StageFinished, word: str) -> None:
+        self._say(f"stage {event.stage} {word} in {format_seconds(event.seconds)}")
 
     def _progress(self, event: ev.BuildProgress, _: Stamped) -> None:
         if self._verbose:
@@ -143,6 +161,14 @@ class PlainSink:
         for line in status.text(event, stamped.guest).split("\n"):
             self._stdout.line(line)
 
+    def _history(self, event: History, _: Stamped) -> None:
+        for line in generations.lines(event):
+            self._stdout.line(line)
+
+    def _difference(self, event: Difference, _: Stamped) -> None:
+        for line in difference.lines(event):
+            self._stdout.line(line)
+
     _writers: ClassVar[dict[type[Any], Callable[[PlainSink, Any, Stamped], None]]] = {
         ev.LoopStarted: _loop_started,
         ev.LoopStopped: _loop_stopped,
@@ -165,4 +191,6 @@ class PlainSink:
         ev.Finding: _finding,
         ev.Notice: _notice,
         ev.Status: _status,
+        History: _history,
+        Difference: _difference,
     }

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nixvm_loop.events import types as ev
+from nixvm_loop.events.generations import Difference, History
 from nixvm_loop.events.types import ActivityKind, ActivityState, Stamped
 from nixvm_loop.present.sanitise import clean
 from nixvm_loop.present.state import (
@@ -216,4 +217,4 @@ IN_CYCLE: dict[type[Any], _InCycle] = {
     ev.RolledBack: _rolled_back,
 }
 # Results of commands: printed once, never part of the screen's state.
-RESULTS: frozenset[type[Any]] = frozenset({ev.Status, ev.Finding})
+RESULTS: frozenset[type[Any]] = frozenset({ev.Status, ev.Finding, History, Difference})

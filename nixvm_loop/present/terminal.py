@@ -7,16 +7,15 @@ import logging
 import os
 import signal
 import sys
-import termios
 import threading
 from contextlib import contextmanager, redirect_stderr
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
 _USUAL_SIZE = (80, 24)
-_LOCAL_FLAGS = 3  # the index that termios gives them
 
 
 def size(stream: TextIO) -> tuple[int, int]:
@@ -26,29 +25,6 @@ def size(stream: TextIO) -> tuple[int, int]:
     except (OSError, ValueError):
         return _USUAL_SIZE
     return columns or _USUAL_SIZE[0], lines or _USUAL_SIZE[1]
-
-
-@contextmanager
-def silent_keys(stream: TextIO) -> Iterator[None]:
-    """Typed keys are not echoed into the region; signals from the keyboard stay as they are."""
-    try:
-        descriptor = stream.fileno()
-        before = termios.tcgetattr(descriptor)
-        in_front = os.tcgetpgrp(descriptor) == os.getpgrp()
-    except (OSError, ValueError, termios.error):
-        yield
-        return
-    # Changing a terminal from the background would stop us.
-    if not in_front:
-        yield
-        return
-    quiet = [*before]
-    quiet[_LOCAL_FLAGS] = before[_LOCAL_FLAGS] & ~termios.ECHO
-    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 @contextmanager
@@ -62,6 +38,40 @@ def on_resize(call: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGWINCH, before)
+
+
+@contextmanager
+def on_suspension(
+    loop: asyncio.AbstractEventLoop, leave: Callable[[], None], come_back: Callable[[], None]
+) -> Iterator[None]:
+    """Ctrl-Z stops us after `leave`; `come_back` runs when we go on, also after a stop that nobody could announce."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN:
+        yield
+        return
+
+    def listen() -> None:
+        loop.add_signal_handler(signal.SIGTSTP, suspend)
+        loop.add_signal_handler(signal.SIGCONT, come_back)
+
+    def ignore() -> None:
+        # The default: stopping at the one, nothing but going on at the other. A closed loop has done so by itself.
+        if not loop.is_closed():
+            loop.remove_signal_handler(signal.SIGTSTP)
+            loop.remove_signal_handler(signal.SIGCONT)
+
+    def suspend() -> None:
+        leave()
+        ignore()
+        signal.raise_signal(signal.SIGTSTP)
+        listen()
+        come_back()
+
+    listen()
+    try:
+        yield
+    finally:
+        ignore()
 
 
 @contextmanager

@@ -114,7 +114,7 @@ class Forest:
 
     async def _refresh(self, tree: Tree, hints: frozenset[str] | None) -> None:
         if not tree.present():
-            self._lose(tree, f"{tree.root} is gone", "watching goes on when it is back")
+            self._lose(tree, *_absence(tree))
             return
         try:
             if tree.root in self.lost:
@@ -156,3 +156,15 @@ class Forest:
             self._departed.update(f"{root}/{path}" for path in tree.ledger.take())
             self._with_submodules.discard(root)
             self.lost.discard(root)
+
+
+def _absence(tree: Tree) -> tuple[str, str]:
+    """What of a tree is not there, and what comes of that."""
+    if not isinstance(tree, GitTree) or not os.path.isdir(tree.root):
+        return f"{tree.root} is gone", "watching goes on when it is back"
+    if os.path.lexists(f"{tree.root}/.git"):
+        return f"the git index of {tree.root} is gone", f"watching goes on when it is back: git -C {tree.root} reset"
+    return (
+        f"{tree.root} is no git repository any more: saves there are not noticed",
+        "watching goes on when its .git is back; to have all files of the folder taken instead, start watch anew",
+    )

@@ -29,6 +29,8 @@ def test_options_of_commands() -> None:
     """Each command's own options arrive."""
     assert parse(["create", "--start", "--print-xml"]) == Arguments(command=Command.CREATE, start=True, print_xml=True)
     assert parse(["delete", "--yes"]) == Arguments(command=Command.DELETE, yes=True)
+    assert parse(["diff", "3"]) == Arguments(command=Command.DIFF, generations=(3,))
+    assert parse(["diff", "3", "12"]) == Arguments(command=Command.DIFF, generations=(3, 12))
     assert parse(["rebuild", "--force"]) == Arguments(command=Command.REBUILD, force=True)
 
 
@@ -59,6 +61,10 @@ def test_the_guests_command(typed: str, remote: tuple[str, ...]) -> None:
         ("-g demo rebuild", "invalid choice: 'demo'"),
         ("rebuild -o xml", "invalid choice: 'xml'"),
         ("status extra", "unrecognized arguments: extra"),
+        ("diff one", "'one' is not the number of a generation"),
+        ("diff 0", "'0' is not the number of a generation"),
+        ("diff 1 -2", "'-2' is not the number of a generation"),
+        ("diff 1 2 3", "unrecognized arguments: 3"),
     ],
 )
 def test_calls_that_cannot_be_carried_out(typed: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

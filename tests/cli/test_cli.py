@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixvm_loop.cli import main
-from nixvm_loop.errors import BuildError, ConfigError, HostKeyError, InterruptedByUser, VerificationError
+from nixvm_loop.errors import (
+    BuildError,
+    ConfigError,
+    HostKeyError,
+    InterruptedByUser,
+    OutputError,
+    VerificationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,6 +110,9 @@ def test_interrupted(
         ([KeyboardInterrupt(), VerificationError("x")], 7),
         ([VerificationError("x"), ValueError("y")], 1),
         ([BaseExceptionGroup("inner", [InterruptedByUser("x")]), KeyboardInterrupt()], 130),
+        ([OutputError("x"), InterruptedByUser("y")], 130),
+        ([OutputError("x"), VerificationError("y")], 7),
+        ([OutputError("x")], 8),
     ],
 )
 def test_groups_of_errors(errors: list[BaseException], code: int, application: Callable[..., None]) -> None:

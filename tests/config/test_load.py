@@ -96,7 +96,7 @@ domain = "-x"
 [guests.demo.apply] # a comment
 stop_timeout = 10
 mode = "auto"
-rollback = true
+rollback = "yes"
 kernel_params = ["a b", "init=/x", 3]
 [guests.demo.aply]
 
@@ -129,7 +129,7 @@ nixvm-loop.toml:6: guests.demo.ssh_port: unknown key; did you mean guests.demo.m
 nixvm-loop.toml:7: guests.demo.domain: expected a domain's name, without slashes and not starting with a blank, - or ., not "-x"
 nixvm-loop.toml:10: guests.demo.apply.stop_timeout: expected a duration with its unit, such as "40ms", "2s" or "5m", not 10
 nixvm-loop.toml:11: guests.demo.apply.mode: "auto" is not available in this version, only "restart"
-nixvm-loop.toml:12: guests.demo.apply.rollback: not available in this version
+nixvm-loop.toml:12: guests.demo.apply.rollback: expected true or false, not "yes"
 nixvm-loop.toml:13: guests.demo.apply.kernel_params[0]: expected one kernel parameter that is not init=, not "a b"
 nixvm-loop.toml:13: guests.demo.apply.kernel_params[1]: expected one kernel parameter that is not init=, not "init=/x"
 nixvm-loop.toml:13: guests.demo.apply.kernel_params[2]: expected one kernel parameter that is not init=, not 3
@@ -286,6 +286,14 @@ def test_checks_with_one_name() -> None:
     """Two checks of one name could not be told apart."""
     text = "checks = [{ name = 'a', command = 'b' }, { name = 'a', command = 'c' }]"
     assert problems(text) == ['checks[1].name: there is another check named "a"']
+
+
+def test_a_check_after_an_invalid_one_keeps_its_name() -> None:
+    """Only what is wrong is told, however many checks before it cannot be read; names are still taken once."""
+    text = "checks = [{ name = 'a' }, 3, { name = 'b', command = 'c' }, { name = 'd', command = 'e' }]"
+    assert problems(text) == ["checks[0]: the key `command` is missing", "checks[1]: expected a table, not 3"]
+    twice = "checks = [{ name = 'a' }, { name = 'b', command = 'c' }, { name = 'b', command = 'e' }]"
+    assert problems(twice)[1:] == ['checks[2].name: there is another check named "b"']
 
 
 def test_a_built_in_check_has_nothing_but_required() -> None:

@@ -42,8 +42,10 @@ timeout = "1s"
 
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., Lab]) -> Iterator[Lab]:
-    """A running guest of root's."""
+    """A running guest of root's, which is left as it failed."""
     made = make_lab()
+    apply = f"[guests.{made.name}.apply]"
+    made.configure((made.folder / "nixvm-loop.toml").read_text().replace(apply, f"{apply}\nrollback = false"))
     assert made.loop("create", "--start").returncode == 0
     yield made
     made.remove()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
+from nixvm_loop.events import generations as gen
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.codec import decode, encode
 from nixvm_loop.events.names import TYPE_NAMES
@@ -20,6 +21,16 @@ HEAD = ("schema", "seq", "time", "guest", "cycle", "type")
 NOTHING = ev.Status(
     "demo", "shut off", None, None, None, None, None, None, None, None, None, None, None, None, None, None, None
 )
+INFO = gen.GenerationInfo(
+    7, "2026-11-23T08:00:01Z", 2.5, Verdict.OK, Action.RESTART, "changed: a.nix", ("/home/me/a.nix",), "c0ffee", True,
+    12, "1", "/nix/store/a", "/nix/store/k", "/nix/store/i", "quiet", "/state/log", True, True, True, True, None,
+)  # fmt: skip
+HISTORY = gen.History(7, 7, 7, 7, "/nix/store/a", gen.BootedSource.GUEST, 0.0, None, ("a stray file",), (INFO,))
+DIFFERENCE = gen.Difference(
+    6, 7, "/nix/store/a", "/nix/store/b", "k", "k", "i", "i", ("debug",), ("quiet",), False,
+    (gen.Change("sshd.service", gen.ChangeKind.CHANGED),), (gen.Change("motd", gen.ChangeKind.ADDED),), None,
+    ("hello: 1 → 2",),
+)  # fmt: skip
 EXAMPLES: tuple[ev.Event, ...] = (
     ev.LoopStarted(("/home/me/guest",), 12),
     ev.ChangesSeen(("/home/me/guest/guest.nix",)),
@@ -40,6 +51,8 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.Finding("kvm", Severity.WARNING, "no KVM", "load kvm_intel"),
     ev.Notice(Severity.INFO, "taken over", None),
     NOTHING,
+    HISTORY,
+    DIFFERENCE,
     ev.CycleFinished(Verdict.FAILED, None, None, 1.5, 3, ev.ErrorInfo("no", "look", ("one", "two"))),
     ev.LoopStopped("interrupted"),
 )
@@ -65,7 +78,7 @@ def test_every_type_has_an_example() -> None:
 
 def test_lines_as_programs_read_them() -> None:
     """The keys and forms of every type, word for word: users' scripts depend on them. Add, never rename."""
-    lines = [body(event) for event in EXAMPLES if not isinstance(event, ev.Status)]
+    lines = [body(event) for event in EXAMPLES if event not in {NOTHING, HISTORY, DIFFERENCE}]
     assert "\n".join(lines) == snapshot("""\
 loop_started","roots":["/home/me/guest"],"files":12}
 changes_seen","paths":["/home/me/guest/guest.nix"]}
@@ -97,6 +110,30 @@ def test_status_as_programs_read_it() -> None:
         '"booted_system":null,"booted_age_seconds":null,"last_verdict":null,"last_cycle":null,'
         '"last_cycle_age_seconds":null,"last_error":null,"store_used_bytes":null,"store_size_bytes":null,'
         '"store_used_inodes":null,"store_inodes":null,"holder":null}'
+    )
+
+
+def test_history_as_programs_read_it() -> None:
+    """The keys of `history`, and those of each generation in it."""
+    assert body(HISTORY) == (
+        'history","built":7,"current":7,"last_good":7,"booted":7,"booted_system":"/nix/store/a",'
+        '"booted_source":"guest","booted_age_seconds":0.0,"booted_problem":null,"problems":["a stray file"],'
+        '"generations":[{"number":7,"created":"2026-11-23T08:00:01Z","age_seconds":2.5,"verdict":"ok",'
+        '"action":"restart","reason":"changed: a.nix","changes":["/home/me/a.nix"],"revision":"c0ffee","dirty":true,'
+        '"cycle":12,"label":"1","toplevel":"/nix/store/a","kernel":"/nix/store/k","initrd":"/nix/store/i",'
+        '"cmdline":"quiet","console":"/state/log","built":true,"current":true,"booted":true,"last_good":true,'
+        '"problem":null}]}'
+    )
+
+
+def test_difference_as_programs_read_it() -> None:
+    """The keys of `difference`, and those of each change in it."""
+    assert body(DIFFERENCE) == (
+        'difference","before":6,"after":7,"toplevel_before":"/nix/store/a","toplevel_after":"/nix/store/b",'
+        '"kernel_before":"k","kernel_after":"k","initrd_before":"i","initrd_after":"i","parameters_added":["debug"],'
+        '"parameters_removed":["quiet"],"parameters_reordered":false,'
+        '"units":[{"name":"sshd.service","change":"changed"}],"etc":[{"name":"motd","change":"added"}],'
+        '"etc_incomplete":null,"closure":["hello: 1 → 2"]}'
     )
 
 

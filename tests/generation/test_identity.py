@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nixvm_loop.errors import UsageError
-from nixvm_loop.generation.identity import check, check_apart, claim
+from nixvm_loop.errors import GenerationError, UsageError
+from nixvm_loop.generation.identity import check, check_apart, claim, domain_uuid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -52,3 +53,28 @@ def test_a_state_directory_in_a_flake_that_is_its_whole_folder(tmp_path: Path) -
     assert "outside the flake" in (caught.value.hint or "")
     (tmp_path / ".git").mkdir()
     check_apart(flake / "state/demo", flake)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"[" * 100_000])
+def test_a_damaged_file_is_told_with_the_cure(tmp_path: Path, content: bytes) -> None:
+    """Its path once, what is wrong with it, and that it may be removed; nothing of it changes."""
+    path = tmp_path / "guest.json"
+    path.write_bytes(content)
+    for look in (check, claim):
+        with pytest.raises(GenerationError, match=rf"^{path} is damaged: it ") as caught:
+            look(tmp_path, flake="/a")
+        assert caught.value.message.count(str(path)) == 1
+        assert (caught.value.hint or "").startswith("remove it")
+    with pytest.raises(GenerationError, match="is damaged"):
+        domain_uuid(tmp_path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("look", [check, claim])
+def test_a_state_directory_in_an_impossible_place(tmp_path: Path, look: Callable[..., None]) -> None:
+    """The reason in plain words, the path once, and what to set."""
+    (tmp_path / "file").touch()
+    with pytest.raises(GenerationError) as caught:
+        look(tmp_path / "file/demo", flake="/a")
+    assert caught.value.message == f"{tmp_path}/file/demo/guest.json cannot be read: Not a directory"
+    assert "set state_dir to a folder" in (caught.value.hint or "")

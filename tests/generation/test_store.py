@@ -92,3 +92,92 @@ def test_a_state_directory_that_cannot_be_written_is_named(tmp_path: Path) -> No
     (tmp_path / "state").write_text("")
     with pytest.raises(GenerationError, match="state cannot be prepared"):
         Generations(tmp_path / "state").prepare()
+
+
+@pytest.mark.parametrize("part", ["toplevel", "kernel", "initrd"])
+def test_a_link_that_was_edited_is_named(generations: Generations, tmp_path: Path, part: str) -> None:
+    """A generation whose links are not those that were written is neither read nor good; the older good one is."""
+    good, edited = (add(generations, artifacts(tmp_path / "store", name)) for name in ("one", "two"))
+    for generation in (good, edited):
+        generations.annotate(generation.number, {"verdict": "ok"})
+    assert generations.last_good() == edited
+    (edited.directory / part).unlink()
+    (edited.directory / part).symlink_to("/elsewhere")
+    with pytest.raises(GenerationError, match=f"generation 2 cannot be read: its {part} is /elsewhere, but"):
+        generations.read(2)
+    assert generations.last_good() == good
+
+
+def test_a_command_line_that_was_edited_is_named(generations: Generations, tmp_path: Path) -> None:
+    """The same for the command line, unless an older nixvm-loop wrote the generation, which did not note it."""
+    generation = add(generations, artifacts(tmp_path / "store", "one"), "quiet")
+    (generation.directory / "cmdline").write_text("quiet single\n")
+    with pytest.raises(GenerationError, match=r"its cmdline is quiet single, but generation\.json says quiet"):
+        generations.read(1)
+    generations.annotate(1, {"cmdline": None})
+    assert generations.read(1) is not None
+
+
+def test_a_good_generation_that_left_the_store_is_not_the_last_good(generations: Generations, tmp_path: Path) -> None:
+    """What was deleted by force cannot be gone back to; the one before it can."""
+    good, gone = (add(generations, artifacts(tmp_path / "store", name)) for name in ("one", "two"))
+    for generation in (good, gone):
+        generations.annotate(generation.number, {"verdict": "ok"})
+    gone.initrd.unlink()
+    assert generations.last_good() == good
+    assert generations.read(2) == gone
+
+
+def test_foreign_things_with_numbers_are_left_alone(generations: Generations, tmp_path: Path) -> None:
+    """Files, links and names that only look like numbers are no generations, and no slot collides with them."""
+    add(generations, artifacts(tmp_path / "store", "one"))
+    (generations.folder / "5").write_text("mine")
+    (generations.folder / "6").symlink_to(tmp_path)
+    (generations.folder / "07").mkdir()
+    (generations.folder / "٨").mkdir()
+    generations.prepare()
+    generations.prune(keep=1, booted=None)
+    assert generations.numbers() == [1]
+    assert generations.slot().number == 7
+    assert (generations.folder / "5").read_text() == "mine"
+    assert {"6", "07", "٨"} <= {entry.name for entry in generations.folder.iterdir()}
+
+
+def test_what_is_mended_is_told(generations: Generations, tmp_path: Path) -> None:
+    """A fixed link that was changed is set right, a folder without generation.json cleared away, both in words."""
+    assert generations.prepare() == ()
+    generations.slot()
+    generations.kernel_link.unlink()
+    generations.kernel_link.symlink_to(tmp_path)
+    mended = generations.prepare()
+    assert mended == (
+        "kernel-current did not name current/kernel: set right",
+        "generation 1 was never finished, or half deleted: cleared away",
+    )
+    assert str(generations.kernel_link.readlink()) == "current/kernel"
+    assert generations.prepare() == ()
+
+
+def test_the_current_generation_outlives_the_loss_of_its_json(generations: Generations, tmp_path: Path) -> None:
+    """What the domain boots is not cleared away: its generation.json is written anew, not as verified."""
+    generation = add(generations, artifacts(tmp_path / "store", "one"))
+    generations.annotate(1, {"verdict": "ok"})
+    generations.flip(generation)
+    (generation.directory / "generation.json").unlink()
+    assert generations.current() is None
+    assert [text for text in generations.prepare() if "written anew" in text]
+    assert generations.current() == generation
+    assert not generations.is_good(1)
+
+
+def test_the_current_generation_keeps_its_root_when_it_cannot_be_mended(
+    generations: Generations, tmp_path: Path
+) -> None:
+    """The link that holds the running system in the store stays."""
+    generation = add(generations, artifacts(tmp_path / "store", "one"))
+    generations.flip(generation)
+    (generation.directory / "generation.json").unlink()
+    (generation.directory / "kernel").unlink()
+    assert generations.prepare() == ()
+    assert (generation.directory / "toplevel").is_symlink()
+    assert generations.slot().number == 2

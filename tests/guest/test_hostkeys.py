@@ -72,6 +72,8 @@ def test_who_is_trusted(
         f"nixvm-loop-host-key: {OURS}\r",
         f"nixvm-loop-host-key: {OURS} root@demo",
         f"\x1b[0m\x1b[?25h\r nixvm-loop-host-key: {OURS}",
+        # What a real systemd puts in front of the first line after it.
+        f"\x1b[!p\x1b]104\x07\x1b[?7hnixvm-loop-host-key: {OURS} ",
     ],
 )
 def test_an_announcement_is_heard(line: str) -> None:

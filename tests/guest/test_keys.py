@@ -7,7 +7,7 @@ import asyncssh
 import pytest
 
 from nixvm_loop.errors import GuestError
-from nixvm_loop.guest import KeyPair, ensure_key
+from nixvm_loop.guest import KeyPair, ensure_key, kept_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,15 +59,43 @@ def test_two_at_once_get_the_same_key(tmp_path: Path) -> None:
 
 
 def test_a_damaged_key_is_told(tmp_path: Path) -> None:
-    """A file that is no key is a clear error, and is not overwritten."""
-    (tmp_path / "id_ed25519").write_text("no key")
-    with pytest.raises(GuestError, match="id_ed25519 cannot be made or read"):
-        ensure_key(tmp_path)
-    assert (tmp_path / "id_ed25519").read_text() == "no key"
+    """A file that is no key is a clear error, and is not overwritten; what the hint says is a cure."""
+    private = tmp_path / "id_ed25519"
+    private.write_text("no key")
+    for look in (ensure_key, kept_key):
+        with pytest.raises(GuestError, match="id_ed25519 cannot be made or read") as caught:
+            look(tmp_path)
+        assert (caught.value.hint or "").startswith("remove it: nixvm-loop rebuild makes a new one")
+    assert private.read_text() == "no key"
+    private.unlink()
+    assert ensure_key(tmp_path).public.startswith("ssh-ed25519 ")
+
+
+def test_a_new_key_has_its_own_public_half(tmp_path: Path) -> None:
+    """When the private key was removed, the public one beside it goes as well."""
+    first = ensure_key(tmp_path)
+    first.private.write_text("damaged")
+    first.private.unlink()
+    second = ensure_key(tmp_path)
+    assert second.public != first.public
+    assert asyncssh.read_private_key(second.private).export_public_key().decode().strip() == second.public
+
+
+def test_looking_makes_no_key(tmp_path: Path) -> None:
+    """Who only looks is told who makes one, and gets the one that is there."""
+    folder = tmp_path / "ssh"
+    with pytest.raises(GuestError, match=f"there is no SSH key {folder}/id_ed25519") as caught:
+        kept_key(folder)
+    assert "nixvm-loop rebuild makes a new one and hands it to the guest" in (caught.value.hint or "")
+    assert not folder.exists()
+    made = ensure_key(folder)
+    assert kept_key(folder) == made
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """A file in the folder's place is a clear error."""
+    """A file in the folder's place is a clear error, in plain words and with the path once."""
     (tmp_path / "file").touch()
-    with pytest.raises(GuestError, match="cannot be made or read"):
+    with pytest.raises(GuestError, match="cannot be made or read: Not a directory") as caught:
         ensure_key(tmp_path / "file" / "ssh")
+    assert caught.value.message.count(str(tmp_path)) == 1
+    assert "owner" in (caught.value.hint or "")

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from nixvm_loop.errors import InterruptedByUser
-from nixvm_loop.interrupt import interruptible
+from nixvm_loop.interrupt import StopRequest, interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -78,3 +78,38 @@ async def test_what_we_were_started_to_ignore_stays_ignored() -> None:
         assert await interruptible(work()) == 7
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_wish_from_within(when: str) -> None:
+    """It ends the work like a signal, but nobody is told of a signal that was not sent."""
+    stop, done = StopRequest(), []
+
+    async def work() -> None:
+        if when == "meanwhile":
+            stop.make("enough")
+            stop.make("more than enough")
+        try:
+            await asyncio.sleep(10)
+        finally:
+            done.append("cleaned")
+
+    if when == "before":
+        stop.make("enough")
+    with pytest.raises(InterruptedByUser, match=r"^interrupted$"):
+        await interruptible(work(), stop=stop)
+    assert stop.reason == "enough"
+    assert done == ["cleaned"]
+
+
+async def test_a_wish_that_comes_too_late() -> None:
+    """What has ended by itself keeps its result."""
+    stop = StopRequest()
+
+    async def work() -> int:
+        stop.withdraw()
+        stop.make("enough")
+        await asyncio.sleep(0.01)
+        return 7
+
+    assert await interruptible(work(), stop=stop) == 7

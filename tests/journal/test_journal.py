@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Event, Notice, StageFinished, Stamped
 from nixvm_loop.journal import CycleNotes, Journal, LastSeen, Log
@@ -62,6 +65,46 @@ def test_a_line_that_a_crash_cut_short_is_passed_over(tmp_path: Path) -> None:
     third = replace(record, cycle=3)
     journal.append(third)
     assert journal.last() == third
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(b'{"cycle": 2, "error": "\xff"}', id="no UTF-8"),
+        pytest.param(b"\xff\xfe\x00", id="bytes"),
+        pytest.param(b"[" * 100_000, id="too deep"),
+        pytest.param(b"[1]", id="a list"),
+    ],
+)
+def test_a_damaged_line_is_passed_over(tmp_path: Path, damaged: bytes) -> None:
+    """Neither reading nor writing stumbles over it, and it goes when the journal is cut."""
+    journal, path = Journal(tmp_path), tmp_path / "journal.jsonl"
+    record = CycleNotes(started=NOW, finished=CycleFinished(Verdict.OK, None, None, 1, 0, None)).record(1)
+    assert record is not None
+    journal.append(record)
+    with path.open("ab") as file:
+        file.write(damaged + b"\n")
+    assert journal.last() == record
+    for number in range(2, 202):
+        journal.append(replace(record, cycle=number))
+    last = journal.last()
+    assert last is not None
+    assert last.cycle == 201
+    assert len(path.read_bytes().splitlines()) < 202
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("started", "2026-01-02T03:04:05"), ("started", 5), ("seconds", "long"), ("seconds", None)]
+)
+def test_a_line_with_other_values_is_passed_over(tmp_path: Path, key: str, value: object) -> None:
+    """A time without a zone, or no number, would fail whoever reckons with it."""
+    journal, path = Journal(tmp_path), tmp_path / "journal.jsonl"
+    record = CycleNotes(started=NOW, finished=CycleFinished(Verdict.OK, None, None, 1, 0, None)).record(1)
+    assert record is not None
+    journal.append(record)
+    with path.open("a") as file:
+        file.write(json.dumps(json.loads(path.read_text()) | {key: value}) + "\n")
+    assert journal.last() == record
 
 
 def test_only_the_newest_hundred_cycles_keep_their_logs(tmp_path: Path) -> None:

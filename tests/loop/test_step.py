@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixvm_loop.loop import (
+    REVIVALS,
     Begin,
     Built,
     CancelBuild,
@@ -13,12 +14,15 @@ from nixvm_loop.loop import (
     Effect,
     Ended,
     Exit,
+    GuestLost,
     Input,
     LoopState,
+    Ordered,
     Phase,
     StartCycle,
     Stop,
     StopCycle,
+    Work,
     step,
 )
 from nixvm_loop.model.settings import OnChange
@@ -66,7 +70,40 @@ def test_stopping_waits_for_the_running_cycle() -> None:
     assert state.phase is Phase.STOPPED
 
 
+def test_an_order_waits_for_its_turn_and_follows_a_superseded_build() -> None:
+    """A running cycle is not disturbed; the order's own build, cancelled by a save, goes on with that save's cycle."""
+    order = Ordered(1, Work.BUILD)
+    _, effects = run(Begin(), order, Ended(Verdict.OK), Changed(A), Ended(Verdict.CANCELLED))
+    assert effects == [StartCycle(frozenset()), StartCycle(frozenset(), order), CancelBuild(), StartCycle(A, order)]
+
+
+def test_an_order_to_boot_takes_no_save_with_it() -> None:
+    """What was saved meanwhile is built right after."""
+    order = Ordered(1, Work.BOOT)
+    _, effects = run(Begin(), Built(), order, Changed(A), Ended(Verdict.OK), Ended(Verdict.OK))
+    assert effects == [StartCycle(frozenset()), StartCycle(frozenset(), order, Work.BOOT), StartCycle(A)]
+
+
+def test_a_lost_guest_is_started_again_but_not_for_ever() -> None:
+    """Also when a build that fails was under way; after a few times in a row it takes a save or an order."""
+    revive = StartCycle(frozenset(), None, Work.BOOT)
+    _, effects = run(Begin(), GuestLost(), Ended(Verdict.FAILED))
+    assert effects == [StartCycle(frozenset()), revive]
+    lost = (GuestLost(), Ended(Verdict.OK))
+    state, effects = run(Begin(), Built(), Ended(Verdict.OK), *lost * (REVIVALS + 2))
+    assert effects == [StartCycle(frozenset()), *[revive] * REVIVALS]
+    assert step(state, Changed(A))[1] == (StartCycle(A),)
+
+
+def test_the_ends_of_a_restart_are_no_loss() -> None:
+    """What stops a guest while a cycle restarts it is that cycle."""
+    _, effects = run(Begin(), Built(), GuestLost(), Ended(Verdict.OK))
+    assert effects == [StartCycle(frozenset())]
+
+
 inputs = st.one_of(
+    st.just(GuestLost()),
+    st.builds(Ordered, st.integers(1, 9), st.sampled_from(Work)),
     st.just(Begin()),
     st.builds(Changed, st.frozensets(st.sampled_from([Path("/a"), Path("/b"), Path("/c")]), min_size=1)),
     st.just(Built()),
@@ -108,6 +145,7 @@ class Model:
             self.exits += isinstance(effect, Exit)
 
 
+@settings(max_examples=1000)
 @given(st.lists(inputs, max_size=30), st.sampled_from(OnChange))
 def test_no_order_of_inputs_loses_a_save_or_runs_two_cycles(given_inputs: list[Input], on_change: OnChange) -> None:
     """Every save is waiting, being built, or was in a cycle that ended uncancelled; one cycle runs at a time."""

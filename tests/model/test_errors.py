@@ -22,8 +22,10 @@ CODES = {
     "DomainError": 5,
     "GuestError": 6,
     "BootError": 6,
+    "OperatorStopError": 6,
     "HostKeyError": 6,
     "VerificationError": 7,
+    "OutputError": 8,
     "InterruptedByUser": 130,
 }
 

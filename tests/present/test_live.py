@@ -17,6 +17,7 @@ import pytest
 from inline_snapshot import snapshot
 
 from nixvm_loop.events import types as ev
+from nixvm_loop.events.generations import BootedSource, GenerationInfo, History
 from nixvm_loop.events.types import Stamped
 from nixvm_loop.model.clock import SystemClock
 from nixvm_loop.model.values import Stage
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
+ONE = GenerationInfo(
+    7, None, 3.0, None, None, "asked for", (), None, None, 1, "1", "/s", "/k", "/i", "quiet", None,
+    True, True, True, False, None,
+)  # fmt: skip
 CLOCK_TIME = re.compile(r"\d\d:\d\d:\d\d")
 
 
@@ -256,3 +261,16 @@ def test_verbose_shows_logs_above(terminal: Terminal) -> None:
     terminal.read()
     assert "initrd-linux-6.1.119> zstd: compressing 4213 files" in terminal.screen.whole()
     assert "console> [    0.004217] Linux version 6.1.0 (Debian 6.1.119-1)" in terminal.screen.whole()
+
+
+def test_history_is_a_table_that_stays(terminal: Terminal) -> None:
+    """`history` prints its table once, in the terminal's own width, and leaves the terminal as it was."""
+    with sink(Output.LIVE, terminal.stream, sys.stderr, SystemClock()) as presenter:
+        event = History(7, 7, None, 7, "/s", BootedSource.GUEST, 0.0, None, (), (ONE,))
+        presenter.handle(Stamped(1, START, "demo", None, event))
+    assert "\x1b[" in terminal.read()
+    assert terminal.screen.shown() == snapshot("""\
+generation  age       verdict  action  is                      changed
+         7  just now  -        -       built, current, booted  asked for
+booted: generation 7, as the guest says\
+""")

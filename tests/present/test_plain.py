@@ -9,9 +9,12 @@ from inline_snapshot import snapshot
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.names import TYPE_NAMES
 from nixvm_loop.model.clock import SystemClock
-from nixvm_loop.model.values import Severity
+from nixvm_loop.model.values import Severity, Stage, Verdict
 from nixvm_loop.present import Output, Verbosity, sink
+from nixvm_loop.present.history import history
 from nixvm_loop.present.plain import PlainSink
+from nixvm_loop.present.reducer import reduce
+from nixvm_loop.present.state import ViewState
 from tests.present.scenario import FAILED_CHECK, Script, bad_cycle, check, good_cycle, hostile_run, red_cycle
 
 if TYPE_CHECKING:
@@ -187,3 +190,26 @@ def test_nobody_can_forge_a_cycle_line() -> None:
     stdout, stderr = shown(script.events, Verbosity.VERBOSE)
     assert stdout == "nixvm-loop: cycle 1 started\n"
     assert not any(line.startswith("nixvm-loop") for line in stderr.splitlines())
+
+
+def test_a_cancelled_cycle_has_no_failed_stage() -> None:
+    """A stage that was cut short is not called failed; one that failed before is."""
+    script = Script()
+    script.cycle = 5
+    script.say(ev.CycleStarted("asked for"), ev.StageStarted(Stage.EVAL), ev.StageFinished(Stage.EVAL, False, 1.0))
+    script.say(ev.StageFinished(Stage.BUILD, False, 2.0))
+    script.say(ev.CycleFinished(Verdict.CANCELLED, None, None, 2.0, 130, None))
+    script.say(ev.CycleStarted("asked for"), ev.StageFinished(Stage.BOOT, False, 1.0), ev.DomainState("shut off"))
+    script.say(ev.CycleFinished(Verdict.CANCELLED, None, None, 2.0, 130, None))
+    told = [line for line in shown(script.events)[1].splitlines() if "stage" in line]
+    assert told == ["  stage eval cancelled in 1.0s", "  stage build cancelled in 2.0s", "  stage boot failed in 1.0s"]
+    assert "- eval 1.0s" in said_live(script.events)
+    assert "✗" not in said_live(script.events)
+
+
+def said_live(events: Iterable[Stamped]) -> str:
+    state, lines = ViewState(), []
+    for stamped in events:
+        before, state = state, reduce(state, stamped)
+        lines += history(before, state, stamped, Verbosity.NORMAL)
+    return "\n".join(map(str, lines))

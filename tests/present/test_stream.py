@@ -6,15 +6,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from nixvm_loop.errors import BuildError, OutputError
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.codec import decode
 from nixvm_loop.model.clock import SystemClock
 from nixvm_loop.present import Output, resolve, sink
 from nixvm_loop.present.stream import LineWriter
 from tests.present.scenario import hostile_run, whole_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,27 +66,51 @@ def test_characters_that_the_encoding_lacks() -> None:
 
 @pytest.mark.parametrize("output", [Output.PLAIN, Output.JSON])
 def test_a_reader_that_leaves_is_told_once(output: Output) -> None:
-    """`| head` ends quietly: nothing is raised, `on_closed` is called once, and the stream can be flushed at exit."""
+    """`| head` ends quietly: nothing is raised, `on_lost` is called once, and the stream can be flushed at exit."""
     read, write = os.pipe()
     os.close(read)
     calls: list[int] = []
     with os.fdopen(write, "w") as stdout:
-        with sink(output, stdout, io.StringIO(), SystemClock(), on_closed=lambda: calls.append(1)) as presenter:
+        with sink(output, stdout, io.StringIO(), SystemClock(), on_lost=lambda _: calls.append(1)) as presenter:
             for event in whole_run():
                 presenter.handle(event)
         stdout.flush()
     assert calls == [1]
 
 
-def test_a_full_disk_is_an_error() -> None:
-    """A failure other than a reader that left is raised."""
-    with Path("/dev/full").open("w") as stream:
-        writer = LineWriter(stream)
-        with pytest.raises(OSError, match="No space left"):
-            writer.line("x")
-        writer._stream = io.StringIO()
-        # The stream's own close would flush the line once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def play_on_a_full_disk(output: Output, on_lost: Callable[[OSError], None], then: Exception | None = None) -> None:
+    with (
+        Path("/dev/full").open("w") as stdout,
+        sink(output, stdout, io.StringIO(), SystemClock(), on_lost=on_lost) as presenter,
+    ):
+        for event in whole_run():
+            presenter.handle(event)
+        if then is not None:
+            raise then
+
+
+@pytest.mark.parametrize("output", [Output.PLAIN, Output.JSON])
+def test_a_full_disk_is_an_error_at_the_end(output: Output) -> None:
+    """What was under way goes on; then it is told that the output is not complete, beside what else went wrong."""
+    lost: list[OSError] = []
+    with pytest.raises(OutputError, match=r"standard output cannot be written: No space left"):
+        play_on_a_full_disk(output, lost.append)
+    assert len(lost) == 1
+    with pytest.raises(ExceptionGroup) as raised:
+        play_on_a_full_disk(output, lost.append, BuildError("no"))
+    assert [type(error) for error in raised.value.exceptions] == [BuildError, OutputError]
+
+
+def test_a_full_disk_behind_stderr_is_nobodys_business() -> None:
+    """Plain lines for stdout come whole though stderr takes none."""
+    stdout, usual = io.StringIO(), io.StringIO()
+    with Path("/dev/full").open("w") as stderr, sink(Output.PLAIN, stdout, stderr, SystemClock()) as presenter:
+        for event in whole_run():
+            presenter.handle(event)
+    with sink(Output.PLAIN, usual, io.StringIO(), SystemClock()) as presenter:
+        for event in whole_run():
+            presenter.handle(event)
+    assert stdout.getvalue() == usual.getvalue() != ""
 
 
 def test_auto_is_plain_without_a_terminal() -> None:

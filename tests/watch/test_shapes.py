@@ -83,6 +83,28 @@ async def test_a_root_that_is_moved_away_and_back_stays_watched(kit: Kit) -> Non
         assert await watch.next() == kit.paths("flake.nix")
 
 
+@pytest.mark.parametrize(
+    ("part", "said", "hint"),
+    [
+        (".git", "{} is no git repository any more: saves there are not noticed", "when its .git is back"),
+        (".git/index", "the git index of {} is gone", "git -C {} reset"),
+    ],
+)
+async def test_a_repository_that_loses_what_makes_it_one(repo: Kit, part: str, said: str, hint: str) -> None:
+    """The folder is still there, so that is not what is told; when git's part is back, saves meanwhile are seen."""
+    aside = repo.root.with_name("aside")
+    async with repo.watching(repo.root) as watch:
+        (repo.root / part).rename(aside)
+        await watch.until(lambda told: bool(told.events))
+        (notice,) = watch.events
+        assert isinstance(notice, Notice)
+        assert notice.message == said.format(repo.root)
+        assert hint.format(repo.root) in (notice.hint or "")
+        repo.write(repo.root, "flake.nix", text="meanwhile")
+        aside.rename(repo.root / part)
+        assert await watch.next() == repo.paths("flake.nix")
+
+
 async def test_a_root_that_is_deleted_and_made_again_stays_watched(kit: Kit) -> None:
     """The same files with one difference come back as that difference, and later saves are seen."""
     copy = kit.root.with_name("copy")

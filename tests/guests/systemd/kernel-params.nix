@@ -1,0 +1,10 @@
+# The kernel's parameters: an edit here changes the command line, but neither the kernel nor the initrd.
+[
+  "console=ttyS0"
+  "panic=-1"
+  "quiet"
+  # Under emulation these two make the boot shorter.
+  "init_on_alloc=0"
+  "cryptomgr.notests"
+  "mitigations=off"
+]
