@@ -81,7 +81,8 @@ def _cycle_finished(state: ViewState, event: ev.CycleFinished, stamped: Stamped)
         view=state.cycle,
     )
     older = (replace(one, view=None) for one in state.last[: LAST_CYCLES - 1])
-    generation = state.generation if event.generation is None else event.generation
+    rolled_back = state.cycle is not None and state.cycle.rolled_back_to is not None
+    generation = state.generation if event.generation is None or rolled_back else event.generation
     return replace(state, cycle=None, last=(finished, *older), generation=generation)
 
 

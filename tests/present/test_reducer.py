@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.names import TYPE_NAMES
 from nixvm_loop.events.types import ActivityKind, ActivityState, Stamped
-from nixvm_loop.model.values import Severity, Stage, Verdict
+from nixvm_loop.model.values import Action, Severity, Stage, Verdict
 from nixvm_loop.present.reducer import ANYWHERE, CONSOLE_LINES, IN_CYCLE, LAST_CYCLES, RESULTS, reduce
 from nixvm_loop.present.state import CycleView, ViewState
 from tests.present.scenario import START, Script, activity, bad_cycle, good_cycle, hostile_run, whole_run
@@ -60,6 +60,15 @@ def test_whole_run_leaves_the_last_cycles() -> None:
     ]
     assert state.last[0].error is not None
     assert (state.guest, state.generation, state.domain_state) == ("demo", 4, "running")
+
+
+def test_after_a_rollback_the_guest_is_on_the_older_generation() -> None:
+    """The cycle was about generation 9; what runs is generation 7."""
+    script = Script(cycle=1)
+    failed = ev.CycleFinished(Verdict.FAILED, Action.RESTART, 9, 9.0, 6, None)
+    script.say(ev.CycleStarted("first"), ev.GenerationFlipped(7, 9), ev.RolledBack(9, 7), failed)
+    state = run(script.events)
+    assert (state.generation, state.last[0].generation) == (7, 9)
 
 
 def test_only_the_last_cycles_are_kept() -> None:
