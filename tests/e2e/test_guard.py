@@ -143,6 +143,20 @@ def test_a_comment_in_the_config(lab: Lab, watch: Watch) -> None:
     assert watch.finished()["verdict"] == "unchanged"
 
 
+def test_who_keeps_the_share_read_only(lab: Lab, watch: Watch) -> None:
+    """Root in the guest can write to the host's store just where the check says that the host would let him."""
+    assert watch.process.poll() is None
+    told = [json.loads(line) for line in lab.loop("verify", "-o", "json").stdout.splitlines()]
+    (actual,) = (event["actual"] for event in told if event.get("check") == "store-share-readonly")
+    share = "/nix/.ro-store"
+    probe = (
+        f"mount -o remount,rw {share} && touch {share}/probe && rm {share}/probe; echo $?; mount -o remount,ro {share}"
+    )
+    written = lab.guest(f"({probe}) 2>/dev/null").splitlines()[-1] == "0"
+    assert written == (not lab.world.readonly_enforced)
+    assert ("the host would let root" in actual) == written
+
+
 def test_libvirtd_is_killed_and_started_again(lab: Lab, watch: Watch) -> None:
     """`watch` connects anew: the next save is a cycle, and a reboot is still noticed."""
     pid = int(subprocess.run(["pidof", "libvirtd"], capture_output=True, text=True, check=True).stdout.split()[0])

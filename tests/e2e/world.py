@@ -15,18 +15,14 @@ class World:
         repo: This repository, where every user of the world can read it.
         as_user: What is put before a command to run it as a user who is not root, in group libvirt.
         user_home: That user's home, mode 0700: QEMU's user cannot enter it.
-        network: What forwards the SSH port: `slirp` or `passt`.
         readonly_enforced: Whether the host refuses what root in the guest writes to the share.
-        virtiofsd: The daemon's program.
     """
 
     name: str
     repo: Path
     as_user: tuple[str, ...]
     user_home: Path
-    network: str
     readonly_enforced: bool
-    virtiofsd: Path
 
 
 def here() -> World:
@@ -38,9 +34,7 @@ def here() -> World:
             repo=repo,
             as_user=(str(repo / "scripts/lib/world-user"),),
             user_home=Path(os.environ["HOME"]).parent / "nobody",
-            network="slirp",
             readonly_enforced=False,
-            virtiofsd=Path("/usr/lib/qemu/virtiofsd"),
         )
     }
     return worlds[name]
