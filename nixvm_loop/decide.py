@@ -10,6 +10,7 @@ from nixvm_loop.model.cmdline import without_init
 from nixvm_loop.model.values import Action, Artifacts, Decision, Generation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -57,19 +58,21 @@ def decide(wish: Wish, artifacts: Artifacts, cmdline: str, current: Generation |
     return Decision(Action.NONE, ("the guest already runs the built system",))
 
 
-def fallback(failed: int, good: Generation | None, *, wanted: bool, redefined: bool) -> Generation | str:
+def fallback(
+    failed: int, current: Generation | None, good: Sequence[Generation], *, wanted: bool, redefined: bool
+) -> Generation | str:
     """Where to go back to from a generation that failed, or in words why nowhere.
 
+    `good` are the verified ones, the likeliest first; what was `current` before is taken if it is among them.
     `wanted` is the config's `rollback`; `redefined` says whether the domain's own definition had changed for it as
     well, so that the last good generation may come up in the former one even if it is what failed.
     """
     if not wanted:
         return "rollback is off, so the guest is left as it is"
-    if good is None:
+    usable = [one for one in good if one.number != failed or redefined]
+    if not usable:
         return "no other generation was ever verified, so there is none to go back to"
-    if good.number == failed and not redefined:
-        return "it is the last good generation itself, so there is none to go back to"
-    return good
+    return current if current is not None and current in usable else usable[0]
 
 
 def _differences(artifacts: Artifacts, cmdline: str, current: Generation | None) -> list[str]:

@@ -8,7 +8,8 @@ NixvmLoopError            1   a bug in nixvm-loop, when nothing below fits
 ├── DomainError           5   libvirt, or the domain
 ├── GuestError            6   the guest was not reached or did not boot
 │   ├── BootError         6   it is known that this boot failed
-│   │   └── OperatorStopError 6   by somebody's hand
+│   │   ├── OperatorStopError 6   by somebody's hand
+│   │   └── HostFaultError    6   QEMU or virtiofsd died
 │   └── HostKeyError      6   something answers that is not the guest
 ├── VerificationError     7   the guest runs, but not what it should
 ├── OutputError           8   the work is done, but standard output could not be written
@@ -86,6 +87,10 @@ class BootError(GuestError):
 
 class OperatorStopError(BootError):
     """Somebody stopped the domain on purpose while it booted; the system is not to blame."""
+
+
+class HostFaultError(BootError):
+    """Something on the host died under the guest; the system is not to blame."""
 
 
 class HostKeyError(GuestError):

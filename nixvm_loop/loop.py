@@ -49,7 +49,7 @@ class LoopState:
         serving: The order that the running cycle is for.
         orders: Those that no cycle has taken yet.
         lost: Whether the guest went down by itself and no cycle has started it since.
-        revivals: How often that was mended since the last save or order.
+        revivals: How often that was mended since the last save or order, or since it was up for a good while.
         stopping: Why the loop is to end once the running cycle has, None while it goes on.
     """
 
@@ -94,13 +94,18 @@ class GuestLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """The guest has been up for a good while."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The user, or a signal, wants the loop to end."""
 
     reason: str
 
 
-Input: TypeAlias = Begin | Changed | Ordered | GuestLost | Built | Ended | Stop
+Input: TypeAlias = Begin | Changed | Ordered | GuestLost | Settled | Built | Ended | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,8 @@ def step(state: LoopState, given: Input) -> Step:
             taken = _ordered(replace(state, orders=(*state.orders, order), revivals=0))
         case GuestLost():
             taken = _lost(state)
+        case Settled():
+            taken = replace(state, revivals=0), ()
         case Built():
             taken = _built(state)
         case Ended(verdict):

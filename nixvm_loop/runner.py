@@ -32,6 +32,7 @@ from nixvm_loop.loop import (
     LoopState,
     Ordered,
     Phase,
+    Settled,
     StartCycle,
     Stop,
     StopCycle,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 CONFIG_CHANGED: Final = "the config changed"
 
 _NAMED_PATHS: Final = 3
+_SETTLED_S: Final = 120.0
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ class Runner:
     _fan: Fan = field(default_factory=Fan)
     _orders: dict[int, Order] = field(default_factory=dict)
     _down: Down | None = None
+    _ended_s: float = 0.0
     _state: LoopState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,12 +123,15 @@ class Runner:
             self._down = down  # the cycle's own business, unless it ends without having noticed
             return
         self.context.emitter(DomainState("shut off"))
+        settled = self.context.clock.monotonic() - self._ended_s > _SETTLED_S
         if down.wanted:
             self._tell(f"the guest {down.value}; the next save, or nixvm-loop rebuild, starts it again")
-        elif self._state.revivals >= REVIVALS:
+        elif self._state.revivals >= REVIVALS and not settled:
             self._tell(f"the guest {down.value} again and again, and is left alone until the next save")
         self._down = down
         if not down.wanted:
+            if settled:
+                self._inputs.put_nowait(Settled())
             self._inputs.put_nowait(GuestLost())
 
     def _tell(self, message: str) -> None:
@@ -189,14 +195,16 @@ class Runner:
         self._down = None
         try:
             finished = (await run_cycle(self.context, order, gate)).finished
-            verdict, lost = finished.verdict, await self._was_lost(finished)
+            verdict = finished.verdict
             await self._watch_roots_again()
+            lost = await self._was_lost(finished)
         except GenerationError as error:
             # Before it began: a full disk, say. The next save may find it mended.
             verdict = Verdict.FAILED
             self.context.emitter(Notice(Severity.ERROR, error.message, error.hint))
             self._fan.fail(error)
         finally:
+            self._ended_s = self.context.clock.monotonic()
             self._inputs.put_nowait(Ended(verdict))
             if lost:
                 self._inputs.put_nowait(GuestLost())

@@ -15,6 +15,7 @@ from nixvm_loop.cycle.stage import stage
 from nixvm_loop.cycle.trial import Trial, circumstances, passed, required_that_failed
 from nixvm_loop.decide import Seen, Wish, decide, fallback, same_system
 from nixvm_loop.errors import (
+    BootError,
     DomainError,
     GenerationError,
     GuestError,
@@ -26,6 +27,7 @@ from nixvm_loop.events.types import ActionChosen, Notice, RolledBack
 from nixvm_loop.generation import identity
 from nixvm_loop.generation.store import missing_from_store
 from nixvm_loop.generation.trials import failed_trial
+from nixvm_loop.model.settings import StopPolicy
 from nixvm_loop.model.values import Action, Decision, Generation, Severity, Stage
 
 if TYPE_CHECKING:
@@ -208,31 +210,33 @@ class Apply:
         """
         hypervisor = await self.context.link.hypervisor()
         xml = await definition.definition_for(self.context, hypervisor, site.domain, generation)
-        trial = self._trial(site, "console.log", self.stage_seconds)
+        trial = self._trial(site.domain, self.context.settings.apply.stop, "console.log", self.stage_seconds)
         try:
             return await trial.run(generation, xml)
         except OperatorStopError:
             raise
         except (GuestError, VerificationError, DomainError) as error:
-            if not trial.touched:
-                raise
+            if not trial.touched or (isinstance(error, DomainError) and trial.started):
+                raise  # what libvirt has troubles with once the guest runs is not the system's fault
             raise await self._fall_back(site, generation.number, error) from error
 
-    def _trial(self, site: Site, log: str, stage_seconds: Mapping[str, float]) -> Trial:
-        return Trial(self.context, self.folder, self.emit, self.gate, site.domain, log, stage_seconds)
+    def _trial(self, domain: Domain, stop: StopPolicy, log: str, stage_seconds: Mapping[str, float]) -> Trial:
+        return Trial(self.context, self.folder, self.emit, self.gate, domain, stop, log, stage_seconds)
 
     async def _fall_back(self, site: Site, failed: int, error: NixvmLoopError) -> NixvmLoopError:
         """Back to the last good generation, in the definition that the domain had; the error that tells all of it."""
-        wanted, good_one = self.context.settings.apply.rollback, self.context.generations.last_good()
-        good = fallback(failed, good_one, wanted=wanted, redefined=bool(site.changes))
+        wanted, known = self.context.settings.apply.rollback, self.context.generations.good()
+        good = fallback(failed, site.current, known, wanted=wanted, redefined=bool(site.changes))
         if isinstance(good, str):
             return _and_then(error, good)
         self.action = Action.RESTART
         self.emit(RolledBack(failed, good.number))
-        boot = await self._boots(good)
-        xml = domainxml.with_boot(site.text, kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline)
+        # A guest that is known to hang does not hear its power button.
+        stop = StopPolicy.FORCE if isinstance(error, BootError) else self.context.settings.apply.stop
         try:
-            await self._trial(site, "rollback-console.log", {}).run(good, xml)
+            domain, boot = await self.context.link.domain(), await self._boots(good)
+            xml = domainxml.with_boot(site.text, kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline)
+            await self._trial(domain, stop, "rollback-console.log", {}).run(good, xml)
         except NixvmLoopError as second:
             return _and_then(
                 error,
@@ -244,7 +248,8 @@ class Apply:
     async def _not_again(self, site: Site, known: FailedTrial, *, running: bool) -> NixvmLoopError:
         error, current = known.again(), site.current
         self._choose(Decision(Action.NONE, (f"generation {known.generation}, of the same system, has failed",)))
-        if current is not None and (running or not self.context.generations.is_good(current.number)):
+        sound = running and current is not None and current.number != known.generation
+        if sound and current is not None and (await self._look(site.domain, current))[0] is None:
             return error
         return await self._fall_back(site, known.generation, error)
 

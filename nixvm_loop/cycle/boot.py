@@ -10,7 +10,7 @@ from nixvm_loop import guest as guest_room
 from nixvm_loop import signatures
 from nixvm_loop.cycle.context import no_address
 from nixvm_loop.domain.lifecycle import End, LifecycleKind
-from nixvm_loop.errors import BootError, GuestError, OperatorStopError
+from nixvm_loop.errors import BootError, GuestError, HostFaultError, OperatorStopError
 from nixvm_loop.events.types import Console, DomainState, Notice
 from nixvm_loop.model.values import Severity
 
@@ -109,7 +109,7 @@ class BootWatch:
             self._fail(OperatorStopError(message, hint="somebody stopped it; nixvm-loop rebuild starts it again"))
         elif event.end is End.FAILED or event.kind is LifecycleKind.SHARE_DIED:
             hint = "the end of its log is below" if event.log else f"its log is {event.log_file}, which is root's"
-            self._fail(BootError(message, hint=hint), event.log)
+            self._fail(HostFaultError(message, hint=hint), event.log)
         elif event.ended and self._soon is None:
             rebooted = event.kind is LifecycleKind.REBOOTED
             message += " before it came up" if rebooted else ""

@@ -79,7 +79,9 @@ async def point(context: Context, domain: Domain, generation: Generation, defini
             raise
 
 
-async def start(context: Context, domain: Domain, log: Log, emit: Emit, *, listeners: AsyncExitStack) -> Boot:
+async def start(
+    context: Context, domain: Domain, log: Log, emit: Emit, *, stop: StopPolicy, listeners: AsyncExitStack
+) -> Boot:
     """Stop the domain and start it anew: the part of a cycle that is not left half done.
 
     Console and domain are listened to until `listeners` is closed.
@@ -89,8 +91,7 @@ async def start(context: Context, domain: Domain, log: Log, emit: Emit, *, liste
     """
     with stage(emit, context.clock, Stage.DOMAIN):
         await context.link.drop_ssh()
-        apply = context.settings.apply
-        if await domain.stop(apply.stop, apply.stop_timeout_s) is not StopResult.WAS_OFF:
+        if await domain.stop(stop, context.settings.apply.stop_timeout_s) is not StopResult.WAS_OFF:
             emit(DomainState("shut off"))
         return await _start(context, domain, log, emit, listeners)
 

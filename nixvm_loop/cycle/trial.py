@@ -16,6 +16,7 @@ from nixvm_loop.errors import (
     BootError,
     GenerationError,
     GuestError,
+    HostFaultError,
     NixvmLoopError,
     OperatorStopError,
     VerificationError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from nixvm_loop.domain import Domain
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.journal import CycleFolder
-    from nixvm_loop.model.settings import GuestSettings
+    from nixvm_loop.model.settings import GuestSettings, StopPolicy
     from nixvm_loop.model.values import Check, Generation
 
 
@@ -43,7 +44,9 @@ class Trial:
     Attributes:
         log: The console's log in the cycle's folder.
         stage_seconds: What the generation keeps of the cycle's times.
+        stop: How the domain is stopped first.
         touched: Whether the domain was stopped or started for it.
+        started: Whether the guest was let run.
     """
 
     context: Context
@@ -51,9 +54,11 @@ class Trial:
     emit: Emitter
     gate: Gate
     domain: Domain
+    stop: StopPolicy
     log: str
     stage_seconds: Mapping[str, float]
     touched: bool = False
+    started: bool = False
 
     async def run(self, generation: Generation, definition: str) -> tuple[Check, ...]:
         """Define, stop, start, reach, look, judge.
@@ -73,8 +78,8 @@ class Trial:
             if failure is not None:
                 raise failure
             about |= passed(self.context)
-        except OperatorStopError:
-            raise
+        except (OperatorStopError, HostFaultError):
+            raise  # the system is not to blame
         except (GuestError, VerificationError) as error:
             about |= failed(self.context.settings, error)
             raise
@@ -89,6 +94,7 @@ class Trial:
         before = self.context.journal.last_seen()
         async with AsyncExitStack() as listeners:
             boot = await self.gate.critical(self._start(generation, definition, listeners))
+            self.started = True
             connection = await restart.reach(self.context, boot, self.emit)
             with stage(self.emit, self.context.clock, Stage.VERIFY):
                 live = await boot.domain.running()
@@ -110,7 +116,7 @@ class Trial:
         log = listeners.enter_context(self.folder.open_log(self.log, self.emit))
         domain = await restart.point(self.context, self.domain, generation, definition, self.emit)
         self.touched = True
-        return await restart.start(self.context, domain, log, self.emit, listeners=listeners)
+        return await restart.start(self.context, domain, log, self.emit, stop=self.stop, listeners=listeners)
 
     def _tell(self, check: Check) -> None:
         self.emit(told(check))

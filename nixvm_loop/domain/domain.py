@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 _START_TIMEOUT_S: Final = 60.0
 _BUTTON_AGAIN_S: Final = 2.0
 _SHARE_GRACE_S: Final = 0.7
+_NEXT_RUN_S: Final = 1.0
 _STATES: Final = {1: "running", 2: "running", 3: "paused", 4: "shutting down", 5: "shut off", 6: "crashed", 7: "asleep"}
 _ANSWERING: Final = frozenset({"running", "shutting down"})
 
@@ -76,7 +77,9 @@ class Domain:
 
     async def _instance_id(self) -> int | None:
         # Another one for each run of the domain.
-        number: int = await self._ask("looking at", self.handle.ID)
+        # A handle may remember the number of an earlier run.
+        anew = await self._ask("looking at", self.handle.connect().lookupByUUIDString, self.uuid)
+        number: int = await self._ask("looking at", anew.ID)
         return number if number >= 0 else None
 
     async def definition_text(self) -> str:
@@ -156,19 +159,25 @@ class Domain:
         """The domain's events from here on, as long as the context is open."""
         await self._ask("following", self._events.open)
         with self._events.listen(self.uuid) as events:
-            watching = asyncio.create_task(self._share_dies(events))
+            watching = asyncio.create_task(self._shares_die(events))
             try:
                 yield events
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
 
-    async def _share_dies(self, events: Lifecycle) -> None:
+    async def _shares_die(self, events: Lifecycle) -> None:
         # Libvirt does not look after virtiofsd once it runs, and QEMU lives on without it: the guest just hangs.
-        instance_id = await self._instance_id()
-        if instance_id is None or not is_local(self.handle.connect().getURI()):
-            return
-        await one_ends(share_processes(instance_id))
+        told: int | None = None
+        while is_local(self.handle.connect().getURI()):
+            instance_id = await self._instance_id()
+            if instance_id is not None and instance_id != told:
+                await one_ends(share_processes(instance_id))
+                told = instance_id
+                await self._tell_if_on(instance_id, events)
+            await asyncio.sleep(_NEXT_RUN_S)
+
+    async def _tell_if_on(self, instance_id: int, events: Lifecycle) -> None:
         # It goes with QEMU as well, of which libvirt tells a little later.
         await asyncio.sleep(_SHARE_GRACE_S)
         if await self._instance_id() == instance_id:

@@ -159,6 +159,19 @@ class Generations:
             _check_unedited(generation, about)
             return generation
 
+    def good(self) -> tuple[Generation, ...]:
+        """The whole generations that ever passed verification after a boot, those that failed since at the end.
+
+        Otherwise the newest is first.
+        """
+        found = []
+        for number in sorted(self.numbers(), reverse=True):
+            with suppress(GenerationError):  # a damaged one is not good
+                generation = self.read(number) if self.is_good(number) else None
+                if generation is not None and not missing_from_store(generation):
+                    found.append((bool(self.about(number).get("failure")), generation))
+        return tuple(generation for _, generation in sorted(found, key=lambda one: one[0]))
+
     def last_good(self, *, before: int | None = None) -> Generation | None:
         """The newest generation that passed verification after a boot and is still whole, its store paths included.
 

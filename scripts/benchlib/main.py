@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchlib import idle, report, restarts, saves, starts, tree
+from benchlib import idle, report, restarts, rollbacks, saves, starts, tree
 from benchlib.scenarios import RESTARTS, SCENARIOS, Probe, Scenario
 from benchlib.series import Series
 from benchlib.tool import REPO, BenchError
@@ -28,6 +28,7 @@ _PROBES: Final[dict[Probe, Callable[[Path, Series], None]]] = {
     Probe.STARTS: starts.measure,
     Probe.IDLE: idle.measure,
     Probe.TREE: tree.measure,
+    Probe.ROLLBACKS: rollbacks.measure,
 }
 
 

@@ -20,6 +20,7 @@ class Probe(Enum):
     STARTS = "short commands"
     IDLE = "a watch that has nothing to do"
     TREE = "a watch on a large tree"
+    ROLLBACKS = "saves that do not boot"
 
 
 RESTARTS: Final = frozenset({Probe.HAND, Probe.SAME, Probe.REBUILD, Probe.WATCH})
@@ -123,6 +124,16 @@ SCENARIOS: Final = (
                 Row(f"{arm}, from the host key on the console, before", f"{arm}: announced to verified", limit=1.3),
                 Row(f"{arm}, from sshd's first byte, after", f"{arm}: banner to verified", limit=1.3),
             )
+        ),
+    ),
+    Scenario(
+        "rollback",
+        "a bad save -> the last good generation verified",
+        (Probe.ROLLBACKS,),
+        (
+            Row("good save -> verified", "good save"),
+            Row("bad save -> rolled back and verified", "bad save", limit=2.2, against="good save"),
+            Row("the panic's line -> the rollback's start", "panic to rollback", statistic=Statistic.MAX, limit=2.0),
         ),
     ),
     Scenario(

@@ -19,8 +19,9 @@ KEPT = 2
 
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., Lab]) -> Iterator[Lab]:
-    """A guest of a user who is not root, of which two generations are kept."""
+    """A guest of a user who is not root, of which two generations are kept, and whose systems are nobody else's."""
     lab = make_lab(as_user=True)
+    lab.edit("configuration.nix", "Hello from the mini guest.", "Collected.")
     text = (lab.folder / "nixvm-loop.toml").read_text()
     lab.configure(text.replace("state_dir =", f"keep = {KEPT}\nstate_dir ="))
     assert lab.loop("create", "--start").returncode == 0

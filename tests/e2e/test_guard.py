@@ -59,6 +59,15 @@ def test_qemu_dies(lab: Lab, watch: Watch) -> None:
     assert lab.booted() == lab.toplevel()
 
 
+def test_virtiofsd_dies(lab: Lab, watch: Watch) -> None:
+    """Libvirt does not notice and the guest would hang; it comes back, although it was restarted before."""
+    for file in Path("/run/libvirt/qemu").glob(f"*-{lab.name}-fs0-fs.pid"):
+        os.kill(int(file.read_text()), signal.SIGKILL)
+    assert "virtiofsd died" in watch.wait_for(lambda event: event["type"] == "cycle_started")["reason"]
+    assert watch.finished()["verdict"] == "ok"
+    assert lab.booted() == lab.toplevel()
+
+
 def test_a_power_off_is_respected(lab: Lab, watch: Watch) -> None:
     """It is told, the guest stays off, and the next save starts it."""
     lab.run("nixvm-loop", "ssh", "poweroff")

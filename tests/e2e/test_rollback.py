@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,6 +142,37 @@ def test_the_last_good_one_fails_too(lab: Lab) -> None:
     assert "the last good one, does not come up either" in message
     assert lab.domain_state() == "running"
     assert lab.cycle()["verdict"] in {"ok", "unchanged"}
+
+
+def test_killed_on_the_way_back(lab: Lab) -> None:
+    """The next `rebuild` of the same bad system does not try it again, but brings the guest back all the same."""
+    assert lab.cycle()["verdict"] in {"ok", "unchanged"}
+    good = lab.booted()
+    with lab.edited("configuration.nix", NO_STARTUP, 'startup = "echo worse >/dev/console; exit 1"'):
+        process = subprocess.Popen(
+            ["nixvm-loop", "rebuild", "-o", "json"], cwd=lab.folder, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if '"rolled_back"' in line:
+                process.kill()
+        process.communicate()
+        found = events(lab)
+    assert "failed before" in only(found, "cycle_finished")["error"]["message"]
+    assert "rolled back to generation" in only(found, "cycle_finished")["error"]["message"]
+    assert lab.booted() == good
+
+
+def test_back_to_where_the_user_was(lab: Lab) -> None:
+    """Who rolled back by hand does not find the guest on the newer generation after a bad save."""
+    with lab.edited("configuration.nix", "Hello from the mini guest.", "The newer one."):
+        assert lab.cycle()["verdict"] == "ok"
+    assert lab.loop("rollback").returncode == 0
+    older = lab.booted()
+    with lab.edited("configuration.nix", NO_STARTUP, 'startup = "echo as bad >/dev/console; exit 1"'):
+        found = events(lab)
+    assert only(found, "cycle_finished")["verdict"] == "failed"
+    assert lab.booted() == older
 
 
 def test_nothing_was_ever_good(make_lab: Callable[..., Lab]) -> None:

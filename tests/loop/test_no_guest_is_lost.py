@@ -87,11 +87,12 @@ class World:
 
     def tried(self, candidate: Generation) -> Verdict:
         """Boot it, or go back."""
+        before = self.current
         if self.boot(candidate):
             self.good.append(candidate)
             return Verdict.OK
         self.failed.add(self.contents[candidate.number])
-        back = fallback(candidate.number, self.good[-1] if self.good else None, wanted=True, redefined=False)
+        back = fallback(candidate.number, before, self.good[::-1], wanted=True, redefined=False)
         if isinstance(back, Generation):
             assert self.boot(back)
         return Verdict.FAILED

@@ -23,6 +23,7 @@ CODES = {
     "GuestError": 6,
     "BootError": 6,
     "OperatorStopError": 6,
+    "HostFaultError": 6,
     "HostKeyError": 6,
     "VerificationError": 7,
     "OutputError": 8,
