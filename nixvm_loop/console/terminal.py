@@ -36,7 +36,8 @@ def raw_mode(descriptor: int) -> Iterator[None]:
         return
     before = termios.tcgetattr(descriptor)
     try:
-        tty.setraw(descriptor)
+        # By default, what was typed already would be thrown away.
+        tty.setraw(descriptor, termios.TCSANOW)
         yield
     finally:
         # A terminal that is gone needs nothing.
