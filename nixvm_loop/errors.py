@@ -10,7 +10,9 @@ NixvmLoopError            1   a bug in nixvm-loop, when nothing below fits
 │   ├── BootError         6   it is known that this boot failed
 │   │   ├── OperatorStopError 6   by somebody's hand
 │   │   └── HostFaultError    6   QEMU or virtiofsd died
+│   ├── AccessError       6   it answers, and no restart would let us in
 │   └── HostKeyError      6   something answers that is not the guest
+│       └── PinnedKeyError 6  it does not show the key that the config pins; an AccessError too
 ├── VerificationError     7   the guest runs, but not what it should
 ├── OutputError           8   the work is done, but standard output could not be written
 └── InterruptedByUser   130   Ctrl-C or SIGTERM
@@ -93,8 +95,16 @@ class HostFaultError(BootError):
     """Something on the host died under the guest; the system is not to blame."""
 
 
+class AccessError(GuestError):
+    """The guest answers and does not let us in as the config says, which no restart would mend."""
+
+
 class HostKeyError(GuestError):
     """What answered did not show the guest's host key."""
+
+
+class PinnedKeyError(HostKeyError, AccessError):
+    """What answered does not show the key that the config pins."""
 
 
 class VerificationError(NixvmLoopError):

@@ -30,6 +30,13 @@ def write_atomic(path: Path, text: str, *, mode: int = PRIVATE_FILE) -> None:
         raise
 
 
+def in_words(error: OSError | ValueError) -> str:
+    """Why a file could not be used: what the system calls it, with the file, and no numbers."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 def clear_beside(folder: Path) -> None:
     """Remove what writers that were killed have left beside the files in `folder`; raises OSError."""
     for path in folder.glob(".*.tmp"):

@@ -32,6 +32,7 @@ class Down(Enum):
     SHARE_DIED = "has lost its share: virtiofsd died"
     POWERED_OFF = "powered off"
     STOPPED = "was stopped"
+    GONE = "is off since libvirt was away"
 
     @property
     def wanted(self) -> bool:
@@ -45,6 +46,7 @@ class Guard:
 
     context: Context
     on_down: Callable[[Down], object]
+    _runs: bool = False
 
     async def run(self) -> None:
         """Until cancelled. While there is no such domain, or no libvirt, it waits for them."""
@@ -59,6 +61,9 @@ class Guard:
         hypervisor = await self.context.link.hypervisor()
         domain = await hypervisor.get(self.context.settings.domain)
         async with domain.lifecycle() as events:
+            ran, self._runs = self._runs, await domain.running() is not None
+            if ran and not self._runs:
+                self.on_down(Down.GONE)  # nobody was there to tell how
             while True:
                 event = await _within(events, _ALIVE_S)
                 if event is not None:
@@ -67,6 +72,7 @@ class Guard:
                     return
 
     async def _take(self, event: LifecycleEvent, events: Lifecycle) -> None:
+        self._runs = event.kind is LifecycleKind.STARTED or (self._runs and not event.ended)
         down = down_by(event)
         if down is Down.REBOOTED:
             # With <on_reboot>restart</on_reboot> no end follows.

@@ -13,7 +13,7 @@ from nixvm_loop.control import Rebuild, Rollback
 from nixvm_loop.control.fan import Fan
 from nixvm_loop.control.server import serve
 from nixvm_loop.cycle.gate import Gate
-from nixvm_loop.cycle.run import Order, rollback_order, run_cycle
+from nixvm_loop.cycle.run import Kept, Order, rollback_order, run_cycle
 from nixvm_loop.errors import BuildError, DomainError, GenerationError, UsageError
 from nixvm_loop.events.types import ChangesSeen, DomainState, LoopStarted, LoopStopped, Notice
 from nixvm_loop.guard import Guard
@@ -125,7 +125,9 @@ class Runner:
         self.context.emitter(DomainState("shut off"))
         settled = self.context.clock.monotonic() - self._ended_s > _SETTLED_S
         if down.wanted:
-            self._tell(f"the guest {down.value}; the next save, or nixvm-loop rebuild, starts it again")
+            idle = self._state.phase is Phase.IDLE
+            which = "the next save, or nixvm-loop rebuild," if idle else "the cycle that is building now"
+            self._tell(f"the guest {down.value}; {which} starts it again")
         elif self._state.revivals >= REVIVALS and not settled:
             self._tell(f"the guest {down.value} again and again, and is left alone until the next save")
         self._down = down
@@ -188,7 +190,7 @@ class Runner:
         if effect.work is Work.BUILD:
             return Order(reason_for(paths), paths)
         reason = f"the guest {self._down.value}" if self._down is not None else "the guest went down"
-        return Order(reason, boot=self.context.generations.current_number() or 0)
+        return Order(reason, boot=Kept.CURRENT)
 
     async def _run_cycle(self, gate: Gate, order: Order) -> None:
         verdict, lost = Verdict.CANCELLED, False

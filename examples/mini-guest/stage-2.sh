@@ -41,7 +41,8 @@ dropbearkey -t ed25519 -f /run/host-key 2>/dev/null | while read -r type key _; 
 done
 dropbear -r /run/host-key -E -s -p 22 2>/var/log/sshd
 
-# From here on nobody waits for us.
+# From here on nobody waits for us, and who logs in goes first.
+renice -n 10 -p $$ >/dev/null
 while read -r module; do modprobe "$module"; done <@assets@/late-modules
 acpid -d >/dev/null 2>&1 &
 mkdir /dev/pts /dev/shm
@@ -50,6 +51,7 @@ mount -t tmpfs tmpfs /dev/shm
 chmod 1777 /tmp /dev/shm
 chmod 0700 /root
 ip link set lo up
+renice -n 0 -p $$ >/dev/null
 # shellcheck source=/dev/null
 . @services@
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from nixvm_loop.commands.kept import is_ours, other_domain
-from nixvm_loop.commands.rebuild import one_cycle
+from nixvm_loop.commands.rebuild import cycle
 from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, own_key, owned
-from nixvm_loop.cycle.run import Order, hold
+from nixvm_loop.cycle.run import hold
+from nixvm_loop.decide import Wish
 from nixvm_loop.errors import DomainError, UsageError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity
@@ -39,7 +40,7 @@ def run(call: Call) -> int:
             call.write(xml)
             return 0
         if call.arguments.start:
-            return asyncio.run(one_cycle(call, sink, Order("asked for")))
+            return asyncio.run(cycle(call, sink, Wish.AS_NEEDED))
     return 0
 
 

@@ -23,16 +23,18 @@ def run(call: Call) -> int:
     """Run one cycle, or have a running `watch` run it; raises what ended it, if that was not success."""
     wish = Wish.RESTART if call.arguments.force else Wish.AS_NEEDED
     with call.sink(call.stop_without_reader) as sink:
-        return asyncio.run(_cycle(call, InOrder(sink, call.stop), wish))
+        return asyncio.run(cycle(call, sink, wish))
 
 
-async def _cycle(call: Call, sink: Sink, wish: Wish) -> int:
-    code = await by_watch(call, sink, Rebuild(wish))
-    return await one_cycle(call, sink, Order("asked for", wish=wish)) if code is None else code
+async def cycle(call: Call, sink: Sink, wish: Wish) -> int:
+    """A cycle for the flake as it is, by a running `watch` or by ourselves; also what `create --start` does."""
+    ordered = InOrder(sink, call.stop)
+    code = await by_watch(call, ordered, Rebuild(wish))
+    return await one_cycle(call, ordered, Order("asked for", wish=wish)) if code is None else code
 
 
 async def one_cycle(call: Call, sink: Sink, order: Order) -> int:
-    """A cycle from its first connection to its last; also what `create --start` and `rollback` do."""
+    """A cycle from its first connection to its last; also what `rollback` does."""
     context = call.context(sink)
     gate = Gate()
     notice = nix.missing_lock(call.settings)

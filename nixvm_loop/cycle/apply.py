@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop import domainxml
 from nixvm_loop import guest as guest_room
@@ -15,6 +15,7 @@ from nixvm_loop.cycle.stage import stage
 from nixvm_loop.cycle.trial import Trial, circumstances, passed, required_that_failed
 from nixvm_loop.decide import Seen, Wish, decide, fallback, same_system
 from nixvm_loop.errors import (
+    AccessError,
     BootError,
     DomainError,
     GenerationError,
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from nixvm_loop.journal import CycleFolder
     from nixvm_loop.model.values import Check
 
-_LOOK_TIMEOUT_S = 5.0
+_LOOK_TIMEOUT_S: Final = 5.0
+_FORMER_DEFINITION: Final = "the domain's former definition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Site:
 
     Attributes:
         text: Its definition, to go back to.
+        under: A digest of what is added to a system, see `circumstances`.
         changes: What the config asks of it that the definition does not have, in words.
     """
 
@@ -60,6 +63,7 @@ class Site:
     defined: DomainXml
     current: Generation | None
     changes: tuple[str, ...]
+    under: str
 
 
 @dataclass(slots=True)
@@ -100,7 +104,7 @@ class Apply:
         if current is not None:
             changes = await definition.changes(self.context, domain, current)
             self._warn(definition.warnings(settings, defined, await self._boots(current)))
-        return Site(domain, text, defined, current, changes)
+        return Site(domain, text, defined, current, changes, circumstances(self.context, text))
 
     async def decide(self, site: Site, built: Built, wish: Wish) -> tuple[Decision, tuple[Check, ...]]:
         """Look at the guest if it may be left alone, and choose the action; with what was seen, when that is none.
@@ -113,10 +117,10 @@ class Apply:
         checks: tuple[Check, ...] = ()
         current, may_stay = site.current, running and not site.changes and wish is Wish.AS_NEEDED
         if may_stay and current is not None and same_system(built.artifacts, built.cmdline, current):
-            trouble, checks = await self._look(site.domain, current)
+            trouble, checks = await self._look(site, current)
         seen = Seen(running, trouble, site.changes)
         decision = decide(wish, built.artifacts, built.cmdline, site.current, seen)
-        known = self._failed_before(built) if wish is Wish.AS_NEEDED and not site.changes else None
+        known = self._failed_before(site, built) if wish is Wish.AS_NEEDED else None
         if decision.action is not Action.NONE and known is not None:
             raise await self._not_again(site, known, running=running)
         self._choose(decision)
@@ -131,15 +135,14 @@ class Apply:
         self.action = decision.action
         self.emit(ActionChosen(decision.action, decision.reasons))
 
-    def _failed_before(self, built: Built) -> FailedTrial | None:
-        under = circumstances(self.context.settings)
-        return failed_trial(self.context.generations, built.artifacts, built.cmdline, under)
+    def _failed_before(self, site: Site, built: Built) -> FailedTrial | None:
+        return failed_trial(self.context.generations, built.artifacts, built.cmdline, site.under)
 
     def _current(self) -> Generation | None:
         try:
             return self.context.generations.current()
         except GenerationError as error:
-            self._warn((f"{error.message}; a new one takes its place",))
+            self._warn((error.message,))
             return None
 
     async def _boots(self, current: Generation) -> definition.BootConfig:
@@ -149,9 +152,13 @@ class Apply:
         for text in texts:
             self.emit(Notice(Severity.WARNING, text, None))
 
-    async def _look(self, domain: Domain, current: Generation) -> tuple[str | None, tuple[Check, ...]]:
-        """Why the running guest cannot be left as it is, None when it is sound; and the checks."""
-        live = await domain.running()
+    async def _look(self, site: Site, current: Generation) -> tuple[str | None, tuple[Check, ...]]:
+        """Why the running guest cannot be left as it is, None when it is sound; and the checks.
+
+        Raises:
+            AccessError: it does not let us in, and would not after a restart.
+        """
+        live = await site.domain.running()
         if live is None:
             return "the domain has just stopped", ()
         good = self.context.generations.is_good(current.number)
@@ -164,9 +171,11 @@ class Apply:
         )
         try:
             with stage(self.emit, self.context.clock, Stage.VERIFY):
-                connection = await connect(self.context, domain, self.emit, _LOOK_TIMEOUT_S)
+                connection = await connect(self.context, site.domain, self.emit, _LOOK_TIMEOUT_S)
                 # A guest that is restarted anyway is not reported on.
                 seen = await observe(self.context, connection, look, lambda _: None)
+        except AccessError:
+            raise
         except GuestError as error:
             await self.context.link.drop_ssh()
             return error.message, ()
@@ -175,7 +184,7 @@ class Apply:
             return f"check {failed[0].id} failed: {failed[0].actual}", seen.checks
         if not good:
             # Its own cycle was interrupted, or failed by something that has mended: now it has passed.
-            self.context.generations.annotate(current.number, passed(self.context))
+            self.context.generations.annotate(current.number, passed(self.context, site.under, None))
         return None, seen.checks
 
     def generation_for(self, site: Site, built: Built, about: dict[str, Any]) -> Generation:
@@ -183,6 +192,21 @@ class Apply:
         if site.current is not None and same_system(built.artifacts, built.cmdline, site.current):
             return site.current
         return self.context.generations.write(built.slot, built.artifacts, built.cmdline, about)
+
+    def to_revive(self, site: Site) -> int:
+        """What to start a guest with that went down: the current generation, or the likeliest good one.
+
+        Raises:
+            GenerationError: there is none.
+        """
+        if site.current is not None and not missing_from_store(site.current):
+            return site.current.number
+        good = next(iter(self.context.generations.good()), None)
+        if good is None:
+            message = "the current generation is damaged, and no other was ever verified, so the guest stays off"
+            raise GenerationError(message, hint="nixvm-loop rebuild builds a new one")
+        self._warn((f"the current generation is damaged; generation {good.number} takes its place",))
+        return good.number
 
     async def boot(self, site: Site, number: int, reason: str) -> tuple[Check, ...]:
         """Boot and verify a kept generation.
@@ -210,7 +234,8 @@ class Apply:
         """
         hypervisor = await self.context.link.hypervisor()
         xml = await definition.definition_for(self.context, hypervisor, site.domain, generation)
-        trial = self._trial(site.domain, self.context.settings.apply.stop, "console.log", self.stage_seconds)
+        stop = self.context.settings.apply.stop
+        trial = self._trial(site.domain, site.under, stop, "console.log", self.stage_seconds)
         try:
             return await trial.run(generation, xml)
         except OperatorStopError:
@@ -220,8 +245,10 @@ class Apply:
                 raise  # what libvirt has troubles with once the guest runs is not the system's fault
             raise await self._fall_back(site, generation.number, error) from error
 
-    def _trial(self, domain: Domain, stop: StopPolicy, log: str, stage_seconds: Mapping[str, float]) -> Trial:
-        return Trial(self.context, self.folder, self.emit, self.gate, domain, stop, log, stage_seconds)
+    def _trial(
+        self, domain: Domain, under: str, stop: StopPolicy, log: str, stage_seconds: Mapping[str, float]
+    ) -> Trial:
+        return Trial(self.context, self.folder, self.emit, self.gate, domain, under, stop, log, stage_seconds)
 
     async def _fall_back(self, site: Site, failed: int, error: NixvmLoopError) -> NixvmLoopError:
         """Back to the last good generation, in the definition that the domain had; the error that tells all of it."""
@@ -236,7 +263,8 @@ class Apply:
         try:
             domain, boot = await self.context.link.domain(), await self._boots(good)
             xml = domainxml.with_boot(site.text, kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline)
-            await self._trial(domain, stop, "rollback-console.log", {}).run(good, xml)
+            under = _FORMER_DEFINITION if site.changes else site.under
+            await self._trial(domain, under, stop, "rollback-console.log", {}).run(good, xml)
         except NixvmLoopError as second:
             return _and_then(
                 error,
@@ -248,9 +276,10 @@ class Apply:
     async def _not_again(self, site: Site, known: FailedTrial, *, running: bool) -> NixvmLoopError:
         error, current = known.again(), site.current
         self._choose(Decision(Action.NONE, (f"generation {known.generation}, of the same system, has failed",)))
-        sound = running and current is not None and current.number != known.generation
-        if sound and current is not None and (await self._look(site.domain, current))[0] is None:
-            return error
+        if running and current is not None:
+            another = current.number != known.generation or bool(site.changes)
+            if another and (await self._look(site, current))[0] is None:
+                return error
         return await self._fall_back(site, known.generation, error)
 
 

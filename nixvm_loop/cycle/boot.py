@@ -46,8 +46,9 @@ T = TypeVar("T")
 class BootWatch:
     """Hears the console's lines and libvirt's events of one boot, and remembers the first that ends it."""
 
-    def __init__(self, emit: Emit, log: Callable[[str], object], host_keys: guest_room.HostKeys) -> None:
+    def __init__(self, emit: Emit, log: Callable[[str], object], host_keys: guest_room.HostKeys, share: str) -> None:
         self._emit = emit
+        self._share = share
         self._log = log
         self._host_keys = host_keys
         self._tail: list[str] = []
@@ -65,8 +66,8 @@ class BootWatch:
         try:
             self._host_keys.hear(line)
         except GuestError as error:
-            self._fail(BootError(error.message, hint=error.hint))
-        found = signatures.find(signatures.Source.CONSOLE, line)
+            self._emit(guest_room.not_kept(error))
+        found = self._found(line)
         if found is not None and found.id in signatures.UNEXPLAINED:
             self._fail_soon(found)
         elif found is not None:
@@ -75,6 +76,11 @@ class BootWatch:
             self._fail(BootError(f"{_FAILED}: it has started anew before it came up", hint=_LOOP_HINT))
         else:
             self._note(line)
+
+    def _found(self, line: str) -> signatures.Found | None:
+        found = signatures.find(signatures.Source.CONSOLE, line)
+        # A guest may well do without a share that is not its store.
+        return found if found is None or found.groups.get("tag") in {None, "", self._share} else None
 
     def _fail_soon(self, found: signatures.Found) -> None:
         """Fail for a reason that has another behind it, which what the console says next may tell."""

@@ -100,7 +100,7 @@ async def _start(context: Context, domain: Domain, log: Log, emit: Emit, listene
     mark = uuid4().hex
     host_keys = context.host_keys(mark)
     host_keys.begin(mark)
-    watch = BootWatch(emit, log.write, host_keys)
+    watch = BootWatch(emit, log.write, host_keys, context.settings.store.share)
     listeners.callback(watch.close)
     starting = asyncio.ensure_future(domain.start_paused())
     try:

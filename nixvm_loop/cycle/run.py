@@ -8,6 +8,7 @@ import shlex
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.cycle.build import build
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 _HEAD_START_S: Final = 0.05
 
 
+class Kept(Enum):
+    """A generation that is known by what it is, not by its number."""
+
+    CURRENT = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a cycle is asked for, and why.
@@ -47,7 +54,7 @@ class Order:
     reason: str
     changes: tuple[Path, ...] = ()
     wish: Wish = Wish.AS_NEEDED
-    boot: int | None = None
+    boot: int | Kept | None = None
 
 
 def rollback_order(context: Context, number: int | None) -> Order:
@@ -172,12 +179,14 @@ class _Cycle:
                 self.context.generations.discard(built.slot.number)
         return self._verdict(checks)
 
-    async def _boot(self, number: int) -> Verdict:
+    async def _boot(self, which: int | Kept) -> Verdict:
         """A kept generation, without a build."""
         apply = self._apply()
-        self.generation = number
         try:
-            return self._verdict(await apply.boot(await apply.survey(), number, self.order.reason))
+            site = await apply.survey()
+            number = apply.to_revive(site) if which is Kept.CURRENT else which
+            self.generation = number
+            return self._verdict(await apply.boot(site, number, self.order.reason))
         finally:
             self.action = apply.action
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from nixvm_loop import verify
+from nixvm_loop import domainxml, verify
 from nixvm_loop.cycle import restart
 from nixvm_loop.cycle.observe import Look, new_paths, observe, told
 from nixvm_loop.cycle.stage import stage
 from nixvm_loop.errors import (
     BootError,
+    BuildError,
     GenerationError,
     GuestError,
     HostFaultError,
@@ -22,6 +23,7 @@ from nixvm_loop.errors import (
     VerificationError,
 )
 from nixvm_loop.events.types import Notice
+from nixvm_loop.model.settings import HostKeyPolicy
 from nixvm_loop.model.values import Action, Outcome, Severity, Stage, Verdict
 
 if TYPE_CHECKING:
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
     from nixvm_loop.domain import Domain
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.journal import CycleFolder
-    from nixvm_loop.model.settings import GuestSettings, StopPolicy
+    from nixvm_loop.model.settings import StopPolicy
     from nixvm_loop.model.values import Check, Generation
+
+_PATHS_ATTEMPTS: Final = 3
+_PATHS_AGAIN_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -42,6 +47,7 @@ class Trial:
     """One boot of one generation.
 
     Attributes:
+        under: A digest of the circumstances, see `circumstances`.
         log: The console's log in the cycle's folder.
         stage_seconds: What the generation keeps of the cycle's times.
         stop: How the domain is stopped first.
@@ -54,6 +60,7 @@ class Trial:
     emit: Emitter
     gate: Gate
     domain: Domain
+    under: str
     stop: StopPolicy
     log: str
     stage_seconds: Mapping[str, float]
@@ -67,7 +74,7 @@ class Trial:
             GenerationError, DomainError, GuestError: where it failed.
             VerificationError: a required check failed.
         """
-        paths = asyncio.create_task(new_paths(self.context, generation))
+        paths = asyncio.create_task(self._paths(generation))
         about: dict[str, Any] = {}
         booted: str | None = None
         try:
@@ -77,11 +84,11 @@ class Trial:
             failure = verify.failure(required_that_failed(seen.checks))
             if failure is not None:
                 raise failure
-            about |= passed(self.context)
+            about |= self._passed(generation)
         except (OperatorStopError, HostFaultError):
             raise  # the system is not to blame
         except (GuestError, VerificationError) as error:
-            about |= failed(self.context.settings, error)
+            about |= failed(error, self.under)
             raise
         finally:
             paths.cancel()
@@ -118,6 +125,24 @@ class Trial:
         self.touched = True
         return await restart.start(self.context, domain, log, self.emit, stop=self.stop, listeners=listeners)
 
+    async def _paths(self, generation: Generation) -> tuple[str, ...]:
+        """The store paths to look for. While the guest boots there is time to ask a daemon again that was gone."""
+        for _ in range(_PATHS_ATTEMPTS - 1):
+            with suppress(BuildError):
+                return await new_paths(self.context, generation)
+            await asyncio.sleep(_PATHS_AGAIN_S)
+        try:
+            return await new_paths(self.context, generation)
+        except BuildError as error:
+            if self.context.generations.is_good(generation.number):
+                return ()  # it has seen them all before
+            message = f"Nix does not tell what generation {generation.number} needs of the store: {error.message}"
+            raise HostFaultError(message, hint=error.hint, details=error.details) from error
+
+    def _passed(self, generation: Generation) -> dict[str, Any]:
+        failure = self.context.generations.about(generation.number).get("failure")
+        return passed(self.context, self.under, failure)
+
     def _tell(self, check: Check) -> None:
         self.emit(told(check))
 
@@ -132,6 +157,8 @@ class Trial:
             self.emit(Notice(Severity.WARNING, error.message, error.hint))
 
     def _prune(self, booted: str | None) -> None:
+        if not self.started:
+            return  # an older one may run on
         try:
             self.context.generations.prune(self.context.settings.keep, booted)
         except GenerationError as error:
@@ -143,19 +170,35 @@ def required_that_failed(checks: Iterable[Check]) -> tuple[Check, ...]:
     return tuple(check for check in checks if check.required and check.outcome is Outcome.FAILED)
 
 
-def passed(context: Context) -> dict[str, Any]:
-    """What a generation keeps of a boot that was verified."""
+def passed(context: Context, under: str, failure: object) -> dict[str, Any]:
+    """What a generation keeps of a boot that was verified; an earlier `failure` stays if it was under others."""
     now = context.clock.now().isoformat(timespec="seconds")
-    return {"verdict": Verdict.OK, "verified": now, "failure": None}
+    kept = failure if isinstance(failure, dict) and failure.get("under") != under else None
+    return {"verdict": Verdict.OK, "verified": now, "verified_under": under, "failure": kept}
 
 
-def failed(settings: GuestSettings, error: NixvmLoopError) -> dict[str, Any]:
+def failed(error: NixvmLoopError, under: str) -> dict[str, Any]:
     """What a generation keeps of a boot that was not: enough to know it again."""
-    failure = {"exit_code": error.exit_code, "message": error.message, "under": circumstances(settings)}
+    failure = {"exit_code": error.exit_code, "message": error.message, "under": under}
     return {"verdict": Verdict.FAILED, "failure": failure}
 
 
-def circumstances(settings: GuestSettings) -> str:
-    """A digest of all that the config adds to a system: with another one, the same system may come up."""
-    about = (settings.apply, settings.machine, settings.ssh, settings.store, settings.checks, settings.domain)
+def circumstances(context: Context, definition: str) -> str:
+    """A digest of all that is added to a system: in other circumstances, the same system may come up.
+
+    That is the config, the host keys that are known, and a `definition` that is the user's own, less what it boots.
+    """
+    settings = context.settings
+    about: list[object] = [
+        settings.apply,
+        settings.machine,
+        settings.ssh,
+        settings.store,
+        settings.checks,
+        settings.domain,
+    ]
+    if settings.machine is None:
+        about.append(domainxml.with_boot(definition, kernel="/", initrd="/", cmdline=""))
+    if settings.ssh.host_key is HostKeyPolicy.PINNED:
+        about.append(context.host_keys(None).pinned)
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]

@@ -172,7 +172,7 @@ class CheckFinished:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """The guest was put back on an older generation."""
+    """The way back to an older generation has begun; how it went, the cycle's end tells."""
 
     from_: int
     to: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.errors import GenerationError
+from nixvm_loop.files import in_words
 from nixvm_loop.generation.store import missing_from_store
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def problems(generations: Generations) -> tuple[str, ...]:
     try:
         return (*_current(generations), *_fixed_links(generations), *_foreign(generations))
     except OSError as error:
-        raise GenerationError(f"{generations.state_dir} cannot be read: {error}") from error
+        raise GenerationError(f"{generations.state_dir} cannot be read: {in_words(error)}") from error
 
 
 def _current(generations: Generations) -> list[str]:

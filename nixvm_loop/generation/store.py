@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.errors import GenerationError
-from nixvm_loop.files import clear_beside, link_atomic, read_json, write_atomic, write_json
+from nixvm_loop.files import clear_beside, in_words, link_atomic, read_json, write_atomic, write_json
 from nixvm_loop.model.values import Generation
 
 if TYPE_CHECKING:
@@ -295,4 +295,4 @@ def _reported(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise GenerationError(f"{what}: {error}") from error
+        raise GenerationError(f"{what}: {in_words(error)}") from error

@@ -37,7 +37,7 @@ class FailedTrial:
 def failed_trial(
     generations: Generations, artifacts: Artifacts, cmdline: str, circumstances: str
 ) -> FailedTrial | None:
-    """The failure of just this system in just these circumstances, None when it was never tried or has ever passed."""
+    """The failure of just this system in just these circumstances, None if it has ever passed in them."""
     wanted = {"toplevel": str(artifacts.toplevel), "cmdline": cmdline}
     for number in sorted(generations.numbers(), reverse=True):
         try:
@@ -51,7 +51,9 @@ def failed_trial(
 
 def _failure(number: int, about: dict[str, Any], circumstances: str) -> FailedTrial | None:
     failure = about.get("failure")
-    if not isinstance(failure, dict) or failure.get("under") != circumstances or about.get("verified"):
+    if not isinstance(failure, dict) or failure.get("under") != circumstances:
         return None
+    if about.get("verified") and about.get("verified_under", circumstances) == circumstances:
+        return None  # what has passed may pass again
     error = _ERRORS.get(failure.get("exit_code", 0))
     return None if error is None else FailedTrial(number, error, str(failure.get("message")))

@@ -7,7 +7,7 @@ from nixvm_loop.guest.connection import CommandEnd, CommandResult, Connection
 from nixvm_loop.guest.facts import FactsRequest
 from nixvm_loop.guest.hostkeys import HostKeys
 from nixvm_loop.guest.keys import KeyPair, ensure_key, kept_key
-from nixvm_loop.guest.reach import private_key, reach
+from nixvm_loop.guest.reach import not_kept, private_key, reach
 
 __all__ = [
     "Access",
@@ -19,6 +19,7 @@ __all__ = [
     "KeyPair",
     "ensure_key",
     "kept_key",
+    "not_kept",
     "preload",
     "private_key",
     "reach",

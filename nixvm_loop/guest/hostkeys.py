@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from nixvm_loop.errors import GuestError, HostKeyError
+from nixvm_loop.errors import GuestError, HostKeyError, PinnedKeyError
 from nixvm_loop.guest.keys import write_private
 from nixvm_loop.model.settings import HostKeyPolicy
 
@@ -97,7 +97,7 @@ def _holds_type(key: str, key_type: str) -> bool:
 def wrong_host_key(name: str, policy: HostKeyPolicy) -> HostKeyError:
     """The error for a key that is not the guest's."""
     if policy is HostKeyPolicy.PINNED:
-        return HostKeyError(
+        return PinnedKeyError(
             f"what answers SSH for guest {name} shows a host key that known_hosts does not hold",
             hint=f'write the right key into ssh/known_hosts of its state as "{name} TYPE KEY", '
             'or let nixvm-loop learn it with host_key = "auto"',
@@ -155,13 +155,17 @@ class HostKeys:
         self._waited = True
 
     def hear(self, line: str) -> bool:
-        """Take a line of the guest's console; True when it announced a key, which is kept at once."""
+        """Take a line of the guest's console; True when it announced a key, which is kept at once.
+
+        Raises:
+            GuestError: it could not be kept, but holds for this boot.
+        """
         key = announced_key(line)
         if key is None or self.policy is not HostKeyPolicy.AUTO or len(self._heard) >= _MAX_ANNOUNCED:
             return False
         self._heard |= {key}
-        self._keep(Known(self._heard, self._boot, announced=True))
         self.announced.set()
+        self._keep(Known(self._heard, self._boot, announced=True))
         return True
 
     def judge(self, shown: str) -> Judgement:
@@ -184,10 +188,15 @@ class HostKeys:
         return self.policy is HostKeyPolicy.AUTO and self._boot is not None and unknown and not self._waited
 
     def accepted(self, shown: str) -> None:
-        """Keep a key that was accepted at first sight, for this boot."""
+        """Keep a key that was accepted at first sight, for this boot. Raises GuestError when it cannot be kept."""
         if self.policy is not HostKeyPolicy.AUTO or self._heard or shown in self._expected:
             return
         self._keep(Known(frozenset({shown}), self._boot))
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """The keys that the user wrote down."""
+        return tuple(sorted(self._known.keys))
 
     @property
     def known(self) -> bool:

@@ -6,13 +6,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from nixvm_loop.errors import GuestError, HostKeyError
-from nixvm_loop.events.types import GuestWaiting
+from nixvm_loop.errors import AccessError, GuestError, HostKeyError
+from nixvm_loop.events.types import GuestWaiting, Notice
 from nixvm_loop.guest.connection import Connection
 from nixvm_loop.guest.dial import dial
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
 from nixvm_loop.guest.keys import REMAKE
 from nixvm_loop.model.settings import HostKeyPolicy
+from nixvm_loop.model.values import Severity
 from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ async def reach(access: Access, *, host_keys: HostKeys, emit: Emit, clock: Clock
     """A connection to the guest, as soon as its sshd answers; cancel it when the guest is known to be dead.
 
     Raises:
-        GuestError: nothing answered in time, or the guest does not accept the key.
+        GuestError: nothing answered in time; AccessError if the guest answers and does not accept the key.
         HostKeyError: something answers that is not the guest, or that the guest has not announced in time.
     """
     search = _Search(access, host_keys, emit, clock, clock.monotonic())
@@ -141,7 +142,10 @@ class _Search:
             if sock is not None:
                 sock.close()
             raise
-        self.host_keys.accepted(client.shown)
+        try:
+            self.host_keys.accepted(client.shown)
+        except GuestError as error:
+            self.emit(not_kept(error))
         return Connection(ssh, name=self.access.name, host_key=client.shown, host_keys=self.host_keys)
 
     def _attempted(self, failure: str) -> None:
@@ -163,7 +167,7 @@ class _Search:
         self.denied_at = now if self.denied_at is None else self.denied_at
         self.failure = str(error)
         if now - self.denied_at >= _DENIED_RETRY_S:
-            raise GuestError(
+            raise AccessError(
                 f"guest {self.access.name} does not accept the key {self.access.key} for user {self.access.user}",
                 hint=f"let {self.access.user} log in with the key in {self.access.key}.pub, or set [ssh] key and user",
             ) from error
@@ -197,6 +201,12 @@ def private_key(path: Path) -> asyncssh.SSHKey:
             f"the SSH key {path} cannot be read: {reason}",
             hint=f"if nixvm-loop made it, remove it: {REMAKE}; one that [ssh] key names must have no passphrase",
         ) from error
+
+
+def not_kept(error: GuestError) -> Notice:
+    """What to tell of a host key that was learnt and could not be written down."""
+    hint = "it holds for this boot; another command may need nixvm-loop rebuild --force to learn it anew"
+    return Notice(Severity.WARNING, error.message, hint)
 
 
 def _client(host_keys: HostKeys) -> Any:

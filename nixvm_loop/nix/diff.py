@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import GenerationError, UsageError
+from nixvm_loop.files import in_words
 from nixvm_loop.nix.queries import NIX_ENV
 from nixvm_loop.nix.trees import Trees, compare
 from nixvm_loop.nixlog import clean
@@ -46,6 +47,6 @@ async def etc_difference(before: Path, after: Path) -> Trees:
     try:
         return await asyncio.to_thread(compare, before / "etc", after / "etc", stop.is_set)
     except OSError as error:
-        raise GenerationError(f"the files below etc cannot be compared: {error}") from error
+        raise GenerationError(f"the files below etc cannot be compared: {in_words(error)}") from error
     finally:
         stop.set()

@@ -123,7 +123,7 @@ def _action(cycle: CycleView) -> list[Text]:
         style = "bold" if cycle.action is not Action.NONE else "dim"
         lines.append(Text.assemble((str(cycle.action), style), (f": {'; '.join(cycle.reasons)}", "dim")))
     if cycle.rolled_back_to is not None:
-        lines.append(Text(f"rolled back to generation {cycle.rolled_back_to}", style="yellow"))
+        lines.append(Text(f"back to generation {cycle.rolled_back_to}", style="yellow"))
     return lines
 
 

@@ -145,7 +145,7 @@ class PlainSink:
             self._say(*check_lines(event))
 
     def _rolled_back(self, event: ev.RolledBack, _: Stamped) -> None:
-        self._say(f"rolled back: generation {event.from_} -> {event.to}")
+        self._say(f"going back: generation {event.from_} -> {event.to}")
 
     def _finding(self, event: ev.Finding, _: Stamped) -> None:
         self._stdout.line(f"{event.severity}: {clean(event.id, LINE_LIMIT)}: {clean(event.message, MESSAGE_LIMIT)}")

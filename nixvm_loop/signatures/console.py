@@ -16,14 +16,15 @@ CONSOLE: Final = (
         "overlay-failed",
         Source.CONSOLE,
         r"mounting overlay on (?P<path>\S*/nix\S*) failed: (?P<reason>[^\r\n]*)"
-        r"|overlayfs: (?P<words>(?:failed to resolve|missing |upper fs |upperdir |workdir )[^\r\n]*)",
+        r"|overlayfs: (?P<words>failed to resolve '[^']*/nix/[^\r\n]*)",
         "the store's overlay could not be mounted: {words}{reason}",
         'fileSystems."/nix/store".overlay needs the share as lowerdir, and upperdir and workdir on one writable layer',
     ),
     signature(
         "no-virtiofs",
         Source.CONSOLE,
-        r"unknown filesystem type '?virtiofs|mounting \S+ on \S*/nix\S* failed: No such device",
+        r"mount: \S*/nix[/:]\S*:? unknown filesystem type '?virtiofs"
+        r"|mounting \S+ on \S*/nix\S* failed: No such device",
         "its kernel or initrd has no virtiofs",
         'add "virtiofs" and "virtio_pci" to boot.initrd.availableKernelModules',
     ),
@@ -124,6 +125,14 @@ CLUES: Final = (
         r"Timed out waiting for device (?:\S+\.device - )?(?P<device>[^\s,]+?)[.,]?(?:\s|$)",
         "device {device} did not appear",
         "does the domain have that disk? fileSystems names it",
+    ),
+    signature(
+        "overlay-trouble",
+        Source.CONSOLE_CLUE,
+        # Overlayfs says so of any overlay, and mounts some of them all the same.
+        r"overlayfs: (?P<words>(?:failed to resolve|missing |upper fs |upperdir |workdir )[^\r\n]*)",
+        "overlayfs said: {words}",
+        'fileSystems."/nix/store".overlay needs the share as lowerdir, and upperdir and workdir on one writable layer',
     ),
     signature(
         "mount-failed",

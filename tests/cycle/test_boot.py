@@ -20,7 +20,7 @@ CRASHED = LifecycleEvent(LifecycleKind.PANICKED, "crashed", End.CRASHED)
 @pytest.fixture
 async def watch(tmp_path: Path) -> BootWatch:
     """A watch of a boot that has just begun."""
-    return BootWatch(lambda _: None, lambda _: None, HostKeys(tmp_path, "demo", HostKeyPolicy.AUTO))
+    return BootWatch(lambda _: None, lambda _: None, HostKeys(tmp_path, "demo", HostKeyPolicy.AUTO), "share")
 
 
 async def outcome(watch: BootWatch, timeout_s: float = 1.0) -> GuestError:
@@ -70,6 +70,14 @@ async def test_the_cause_is_told(watch: BootWatch, name: str, message: str, hint
     assert re.search(hint, str(error.hint)), error.hint
     assert error.message.startswith("the guest did not boot: ")
     assert error.details
+
+
+@pytest.mark.parametrize("tag", ["share", "home"])
+async def test_a_share_that_the_domain_does_not_have(watch: BootWatch, tag: str) -> None:
+    """The store's ends the boot; a guest with another one that may fail (nofail) goes on."""
+    watch.line(f"[    1.2] virtio-fs: tag <{tag}> not found")
+    error = await outcome(watch, 0.05)
+    assert isinstance(error, BootError) is (tag == "share")
 
 
 async def test_a_panic_is_told_rather_than_the_domains_end(watch: BootWatch) -> None:

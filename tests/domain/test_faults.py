@@ -150,7 +150,7 @@ def test_further_lines_become_details() -> None:
     ("line", "name"),
     [
         ("[    2.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100", "kernel-panic"),
-        ("mount: unknown filesystem type 'virtiofs'", "no-virtiofs"),
+        ("mount: /sysroot/nix/store: unknown filesystem type 'virtiofs'.", "no-virtiofs"),
         ("mount: mounting nix-store-share on /sysroot/nix failed: No such device", "no-virtiofs"),
         ("[    1.7] virtio-fs: tag <other> not found", "no-share"),
         ("You are in emergency mode. After logging in, type", "emergency-mode"),

@@ -25,6 +25,8 @@ CODES = {
     "OperatorStopError": 6,
     "HostFaultError": 6,
     "HostKeyError": 6,
+    "AccessError": 6,
+    "PinnedKeyError": 6,
     "VerificationError": 7,
     "OutputError": 8,
     "InterruptedByUser": 130,

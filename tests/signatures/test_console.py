@@ -77,6 +77,8 @@ def test_a_recorded_clue_is_known(name: str, clue: str, cause: str) -> None:
         ("mount: /sysroot/nix/.ro-store: unknown filesystem type 'virtiofs'.", "no-virtiofs"),
         ("mount: /nix/.ro-store: wrong fs type, bad option, bad superblock on share, missing codepage", "share-failed"),
         ("[    1.2] virtio-fs: tag <share> not found", "no-share"),
+        ("mount: /sysroot/nix/store: unknown filesystem type 'virtiofs'.", "no-virtiofs"),
+        ("[    1.3] overlayfs: failed to resolve '/mnt-root/nix/.ro-store': -2", "overlay-failed"),
         ("[    1.5] Requested init /missing failed (error -2).", "no-init"),
         ("(initramfs) ", "initrd-shell"),
         ("ALERT!  /dev/vda1 does not exist.  Dropping to a shell!", "initrd-shell"),
@@ -96,6 +98,13 @@ def test_what_may_not_end_a_boot() -> None:
         "mount: mounting /dev/vdb on /data failed: No such device",
         "[FAILED] Failed to mount data.mount - /data.",
         "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) built-in shell (ash)",
+        "mount: /home: unknown filesystem type 'virtiofs'.",
+        # Linux fs/overlayfs/super.c: said of overlays that are mounted all the same, and of a container's
+        "[    9.1] overlayfs: upper fs does not support xattr, falling back to index=off,metacopy=off.",
+        "[    9.1] overlayfs: upper fs does not support tmpfile.",
+        "[    9.1] overlayfs: workdir is in-use as upperdir/workdir of another mount, accessing files from both mounts",
+        "[    9.1] overlayfs: missing 'lowerdir'",
+        "[    9.1] overlayfs: failed to resolve '/var/lib/containers/overlay/l/X': -2",
     ):
         assert find(Source.CONSOLE, line) is None
 
