@@ -48,6 +48,8 @@ class Arguments:
     start: bool = False
     print_xml: bool = False
     yes: bool = False
+    plan: bool = False
+    refresh: bool = False
     force: bool = False
     remote: tuple[str, ...] = ()
     generations: tuple[int, ...] = ()
@@ -74,12 +76,21 @@ _REBUILD_EXAMPLES: Final = """\
 examples:
   nixvm-loop rebuild                  build, restart if needed, verify
   nixvm-loop rebuild --force          restart even if it did not
+  nixvm-loop rebuild --plan           say what would be done, and why
   nixvm-loop rebuild -o json | jq .   every event as a line of JSON
+"""
+_VERIFY_EXAMPLES: Final = """\
+examples:
+  nixvm-loop verify
+  nixvm-loop verify --refresh   cure an overlay that hides what the host has
 """
 _WATCH_EXAMPLES: Final = """\
 examples:
-  nixvm-loop watch              live view on a terminal; q or Ctrl-C ends it
+  nixvm-loop watch              live view on a terminal
   nixvm-loop watch -o plain     a line for each cycle and problem, for editors
+
+keys in the live view:
+  q quit   r restart the guest   s switch it live   p pause   space a cycle now
 """
 _HISTORY_EXAMPLES: Final = """\
 examples:
@@ -147,9 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     delete = add(Command.DELETE, "remove the domain, its state and its garbage-collector roots, after asking")
     delete.add_argument("--yes", action="store_true", help="do not ask")
     rebuild = add(Command.REBUILD, "run one cycle: build, restart if needed, verify", _REBUILD_EXAMPLES)
+    rebuild.add_argument("--plan", action="store_true", help="build, say what would be done and why, change nothing")
     rebuild.add_argument("--force", action="store_true", help="restart the guest even if its system is unchanged")
     add(Command.WATCH, "run a cycle on each save until stopped", _WATCH_EXAMPLES)
-    add(Command.VERIFY, "run the checks against the running guest")
+    verify = add(Command.VERIFY, "run the checks against the running guest", _VERIFY_EXAMPLES)
+    verify.add_argument("--refresh", action="store_true", help="first have the guest look at its store anew")
     add(Command.STATUS, "tell how domain, generations and last verdict stand, without asking the guest")
     add(Command.HISTORY, "list the generations; the running guest says which one it booted", _HISTORY_EXAMPLES)
     diff = add(Command.DIFF, "show what differs from one generation to another", _DIFF_EXAMPLES)

@@ -1,4 +1,4 @@
-"""Which action a built system calls for, and why. Pure."""
+"""Which action a built system calls for, and why; where to go back to when it fails. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from nixvm_loop.model.cmdline import without_init
-from nixvm_loop.model.values import Action, Artifacts, Decision, Generation
+from nixvm_loop.model.settings import ApplyMode
+from nixvm_loop.model.values import Action, Artifacts, Decision, Generation, System
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ class Wish(Enum):
 
     AS_NEEDED = auto()
     RESTART = auto()
+    SWITCH = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,17 @@ class Seen:
         running: Whether the domain runs.
         trouble: Why the running guest cannot be left as it is, None when it was found sound or was not asked.
         definition: What has to change in the domain's own definition, in words.
+        current: The current generation's system, None before the first.
+        booted: What the guest has booted, None when that is not known here or was not asked.
+        runs: The toplevel that the guest runs now, likewise.
     """
 
     running: bool
     trouble: str | None = None
     definition: tuple[str, ...] = ()
+    current: System | None = None
+    booted: System | None = None
+    runs: Path | None = None
 
 
 def same_system(artifacts: Artifacts, cmdline: str, current: Generation | None) -> bool:
@@ -41,21 +49,39 @@ def same_system(artifacts: Artifacts, cmdline: str, current: Generation | None) 
     return current is not None and current.toplevel == artifacts.toplevel and current.cmdline == cmdline
 
 
-def decide(wish: Wish, artifacts: Artifacts, cmdline: str, current: Generation | None, seen: Seen) -> Decision:
+def may_switch(wish: Wish, mode: ApplyMode) -> bool:
+    """Whether the guest's own word is needed for the decision, since a live switch may be enough."""
+    return wish is Wish.SWITCH or (wish is Wish.AS_NEEDED and mode is not ApplyMode.RESTART)
+
+
+def decide(wish: Wish, mode: ApplyMode, built: System, seen: Seen) -> Decision:
     """The smallest sufficient action. Nothing is due only when a sound guest runs the built system."""
-    reasons: list[str] = []
-    if wish is Wish.RESTART:
-        reasons.append("a restart was asked for")
-    if not seen.running:
-        reasons.append("the domain is not running")
-    reasons += [f"the domain's definition changes: {change}" for change in seen.definition]
-    if not same_system(artifacts, cmdline, current):
-        reasons += _differences(artifacts, cmdline, current)
-    elif seen.running and seen.trouble is not None:
-        reasons.append(seen.trouble)
-    if reasons:
-        return Decision(Action.RESTART, tuple(reasons))
-    return Decision(Action.NONE, ("the guest already runs the built system",))
+    current = seen.current
+    unchanged = current is not None and (current.toplevel, current.cmdline) == (built.toplevel, built.cmdline)
+    if not may_switch(wish, mode):
+        due = _causes(wish, seen) + (_changes(current, built) if not unchanged else [])
+        if not due and unchanged and seen.trouble is None:
+            return Decision(Action.NONE, ("the guest already runs the built system",))
+        trouble = [seen.trouble] if unchanged and seen.running and seen.trouble is not None else []
+        return Decision(Action.RESTART, tuple(due + trouble))
+    rests = seen.running and seen.trouble is None and not seen.definition and wish is Wish.AS_NEEDED
+    if unchanged and rests and seen.runs == built.toplevel:
+        return Decision(Action.NONE, ("the guest already runs the built system",))
+    due = _causes(wish, seen)
+    if seen.running:
+        due += _needs_boot(built, seen)
+    if due:
+        return Decision(Action.RESTART, tuple(due))
+    before = seen.runs or built.toplevel
+    return Decision(
+        Action.SWITCH, (f"system {_hash(before)} → {_hash(built.toplevel)}, and nothing that takes a boot",)
+    )
+
+
+def withheld(wish: Wish, mode: ApplyMode, seen: Seen, decision: Decision) -> bool:
+    """Whether a restart is due that is the user's to order: nothing but a live switch was allowed."""
+    only_switch = wish is Wish.SWITCH or (wish is Wish.AS_NEEDED and mode is ApplyMode.SWITCH)
+    return only_switch and seen.running and decision.action is Action.RESTART
 
 
 def fallback(
@@ -75,27 +101,66 @@ def fallback(
     return current if current is not None and current in usable else usable[0]
 
 
-def _differences(artifacts: Artifacts, cmdline: str, current: Generation | None) -> list[str]:
+def _causes(wish: Wish, seen: Seen) -> list[str]:
+    """Why a restart is due whatever was built."""
+    found = ["a restart was asked for"] if wish is Wish.RESTART else []
+    found += [] if seen.running else ["the domain is not running"]
+    return found + [f"the domain's definition changes: {change}" for change in seen.definition]
+
+
+def _changes(current: System | None, built: System) -> list[str]:
+    """What the built system has that the current generation has not."""
     if current is None:
         return ["this is the first generation"]
-    found = []
-    if artifacts.kernel != current.kernel:
-        found.append(f"kernel {_package(current.kernel)} → {_package(artifacts.kernel)}")
-    if artifacts.initrd != current.initrd:
-        found.append(f"initrd {_package(current.initrd)} → {_package(artifacts.initrd)}")
-    before, after = without_init(current.cmdline), without_init(cmdline)
-    found += [f"kernel parameter added: {word}" for word in after if word not in before]
-    found += [f"kernel parameter removed: {word}" for word in before if word not in after]
-    if not found and before != after:
-        found.append("the order of the kernel parameters changed")
-    if artifacts.toplevel != current.toplevel:
-        found.append(f"system {_hash(current.toplevel)} → {_hash(artifacts.toplevel)}")
+    found = boot_changes(current, built)
+    if built.toplevel != current.toplevel:
+        found.append(f"system {_hash(current.toplevel)} → {_hash(built.toplevel)}")
     return found
 
 
-def _package(file: Path) -> str:
-    """`linux-6.12.8` of `/nix/store/HASH-linux-6.12.8/bzImage`, with the hash's start, since names often agree."""
-    hash_part, _, name = file.parent.name.partition("-")
+def _needs_boot(built: System, seen: Seen) -> list[str]:
+    """Why the built system cannot be put in place of the one that runs."""
+    if seen.booted is None:
+        return [seen.trouble or "what the guest has booted is not known here"]
+    if seen.trouble is not None and seen.runs == built.toplevel:
+        return [seen.trouble]
+    found = boot_changes(seen.booted, built)
+    return found if built.switchable else [*found, "the system has no switch-to-configuration"]
+
+
+def boot_changes(old: System, new: System) -> list[str]:
+    """How two systems differ in what only a boot puts in place, in words with old and new."""
+    found = []
+    if new.kernel != old.kernel:
+        found.append(f"kernel {_versions(old, new)}")
+    elif new.modules != old.modules:
+        found.append(f"kernel modules {_file(old.modules)} → {_file(new.modules)}")
+    if new.initrd != old.initrd:
+        found.append(f"initrd {_file(old.initrd.parent)} → {_file(new.initrd.parent)}")
+    before, after = without_init(old.cmdline), without_init(new.cmdline)
+    found += [f"kernel parameter added: {word}" for word in after if word not in before]
+    found += [f"kernel parameter removed: {word}" for word in before if word not in after]
+    if before != after and sorted(before) == sorted(after):
+        found.append("the order of the kernel parameters changed")
+    if new.init_interface != old.init_interface:
+        found.append(f"init-interface-version {old.init_interface or 'none'} → {new.init_interface or 'none'}")
+    gone, come = (set(one.store_mounts) - set(two.store_mounts) for one, two in ((old, new), (new, old)))
+    found += [f"mount of the store removed: {' '.join(entry)}" for entry in sorted(gone)]
+    found += [f"mount of the store added: {' '.join(entry)}" for entry in sorted(come)]
+    return found
+
+
+def _versions(old: System, new: System) -> str:
+    if old.release and new.release and old.release != new.release:
+        return f"{old.release} → {new.release}"
+    return f"{_file(old.kernel.parent)} → {_file(new.kernel.parent)}"
+
+
+def _file(path: Path | None) -> str:
+    """`linux-6.12.8 (1a2b3c4)` of a store path, with the hash's start, since names often agree."""
+    if path is None:
+        return "none"
+    hash_part, _, name = path.name.partition("-")
     return f"{name} ({hash_part[:7]})"
 
 

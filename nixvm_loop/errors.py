@@ -14,6 +14,7 @@ NixvmLoopError            1   a bug in nixvm-loop, when nothing below fits
 │   └── HostKeyError      6   something answers that is not the guest
 │       └── PinnedKeyError 6  it does not show the key that the config pins; an AccessError too
 ├── VerificationError     7   the guest runs, but not what it should
+│   └── SwitchError       7   a live switch failed
 ├── OutputError           8   the work is done, but standard output could not be written
 └── InterruptedByUser   130   Ctrl-C or SIGTERM
 """
@@ -111,6 +112,10 @@ class VerificationError(NixvmLoopError):
     """A check failed in the running guest."""
 
     exit_code = 7
+
+
+class SwitchError(VerificationError):
+    """A live switch did not come to its end as it should."""
 
 
 class OutputError(NixvmLoopError):

@@ -50,6 +50,7 @@ class LoopState:
         orders: Those that no cycle has taken yet.
         lost: Whether the guest went down by itself and no cycle has started it since.
         revivals: How often that was mended since the last save or order, or since it was up for a good while.
+        paused: Whether saves wait until the user goes on; orders and a lost guest do not.
         stopping: Why the loop is to end once the running cycle has, None while it goes on.
     """
 
@@ -61,6 +62,7 @@ class LoopState:
     orders: tuple[Ordered, ...] = ()
     lost: bool = False
     revivals: int = 0
+    paused: bool = False
     stopping: str | None = None
 
 
@@ -99,13 +101,18 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The user wants saves to wait, or, if they do, to wait no longer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The user, or a signal, wants the loop to end."""
 
     reason: str
 
 
-Input: TypeAlias = Begin | Changed | Ordered | GuestLost | Settled | Built | Ended | Stop
+Input: TypeAlias = Begin | Changed | Ordered | GuestLost | Settled | Pause | Built | Ended | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,25 +150,44 @@ def step(state: LoopState, given: Input) -> Step:
     if state.phase is Phase.STOPPED:
         return state, ()
     match given:
-        case Begin():
-            taken = _build(state, None) if state.phase is Phase.IDLE else (state, ())
         case Changed(paths):
-            taken = _changed(replace(state, waiting=state.waiting | paths, revivals=0))
-        case Ordered() as order:
-            taken = _ordered(replace(state, orders=(*state.orders, order), revivals=0))
-        case GuestLost():
-            taken = _lost(state)
-        case Settled():
-            taken = replace(state, revivals=0), ()
-        case Built():
-            taken = _built(state)
-        case Ended(verdict):
-            taken = _ended(state, verdict)
-        case Stop(reason):
-            taken = _stop(state, reason)
+            return _changed(replace(state, waiting=state.waiting | paths, revivals=0))
+        case Begin() | Ordered() | Pause() | Stop():
+            return _wanted(state, given)
+        case Built() | Ended() | GuestLost() | Settled():
+            return _told(state, given)
         case _:
             assert_never(given)
-    return taken
+
+
+def _wanted(state: LoopState, given: Begin | Ordered | Pause | Stop) -> Step:
+    """What the user wants."""
+    match given:
+        case Begin():
+            return _build(state, None) if state.phase is Phase.IDLE else (state, ())
+        case Ordered() as order:
+            return _if_idle(replace(state, orders=(*state.orders, order), revivals=0))
+        case Pause():
+            return _if_idle(replace(state, paused=not state.paused))
+        case Stop(reason):
+            return _stop(state, reason)
+        case _:
+            assert_never(given)
+
+
+def _told(state: LoopState, given: Built | Ended | GuestLost | Settled) -> Step:
+    """What cycles and the guest say by themselves."""
+    match given:
+        case Built():
+            return _built(state)
+        case Ended(verdict):
+            return _ended(state, verdict)
+        case GuestLost():
+            return _lost(state)
+        case Settled():
+            return replace(state, revivals=0), ()
+        case _:
+            assert_never(given)
 
 
 def _next(state: LoopState) -> Step:
@@ -170,7 +196,7 @@ def _next(state: LoopState) -> Step:
         first, *rest = state.orders
         state = replace(state, orders=tuple(rest))
         return _build(state, first) if first.work is Work.BUILD else _boot(state, first)
-    if state.waiting:
+    if state.waiting and not state.paused:
         return _build(state, None)
     if state.lost and state.revivals < REVIVALS:
         return _boot(replace(state, revivals=state.revivals + 1), None)
@@ -187,7 +213,7 @@ def _boot(state: LoopState, order: Ordered | None) -> Step:
     return started, (StartCycle(frozenset(), order, Work.BOOT),)
 
 
-def _ordered(state: LoopState) -> Step:
+def _if_idle(state: LoopState) -> Step:
     return _next(state) if state.phase is Phase.IDLE else (state, ())
 
 
@@ -200,7 +226,7 @@ def _lost(state: LoopState) -> Step:
 
 
 def _changed(state: LoopState) -> Step:
-    if not state.waiting or state.stopping is not None:
+    if not state.waiting or state.paused or state.stopping is not None:
         return state, ()
     if state.phase is Phase.IDLE:
         return _next(state)

@@ -14,8 +14,9 @@ from nixvm_loop.control.fan import Fan
 from nixvm_loop.control.server import serve
 from nixvm_loop.cycle.gate import Gate
 from nixvm_loop.cycle.run import Kept, Order, rollback_order, run_cycle
+from nixvm_loop.decide import Wish
 from nixvm_loop.errors import BuildError, DomainError, GenerationError, UsageError
-from nixvm_loop.events.types import ChangesSeen, DomainState, LoopStarted, LoopStopped, Notice
+from nixvm_loop.events.types import ChangesSeen, DomainState, LoopPaused, LoopStarted, LoopStopped, Notice
 from nixvm_loop.guard import Guard
 from nixvm_loop.interrupt import StopRequest, handling
 from nixvm_loop.loop import (
@@ -31,6 +32,7 @@ from nixvm_loop.loop import (
     Input,
     LoopState,
     Ordered,
+    Pause,
     Phase,
     Settled,
     StartCycle,
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 CONFIG_CHANGED: Final = "the config changed"
 
 _NAMED_PATHS: Final = 3
+_PAUSE_KEY: Final = "p"
+_WISH_KEYS: Final = {" ": Wish.AS_NEEDED, "r": Wish.RESTART, "s": Wish.SWITCH}
 _SETTLED_S: Final = 120.0
 
 
@@ -118,6 +122,18 @@ class Runner:
             self._orders[ticket] = rollback_order(self.context, request.generation)
         self._inputs.put_nowait(Ordered(ticket, work))
 
+    def on_key(self, key: str) -> None:
+        """Take a key that was typed: `r` restart, `s` switch, space a cycle now, `p` pause; any other means nothing."""
+        if key == _PAUSE_KEY:
+            self._inputs.put_nowait(Pause())
+            return
+        wish = _WISH_KEYS.get(key)
+        # A key that is held down is one order.
+        if wish is not None and not any(order.ticket < 0 for order in self._state.orders):
+            ticket = min(0, *self._orders) - 1
+            self._orders[ticket] = Order("asked for", wish=wish)
+            self._inputs.put_nowait(Ordered(ticket, Work.BUILD))
+
     def _on_down(self, down: Down) -> None:
         if self._state.phase is Phase.APPLYING:
             self._down = down  # the cycle's own business, unless it ends without having noticed
@@ -142,7 +158,10 @@ class Runner:
     async def _loop(self) -> str:
         self._inputs.put_nowait(Begin())
         while True:
-            self._state, effects = step(self._state, await self._next_input())
+            given = await self._next_input()
+            self._state, effects = step(self._state, given)
+            if isinstance(given, Pause):
+                self.context.emitter(LoopPaused(self._state.paused))
             for effect in effects:
                 if isinstance(effect, Exit):
                     self.context.emitter(LoopStopped(effect.reason))

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _PATIENCE_S: Final = 4.0
 _REACH_TIMEOUT_S: Final = 3.0
 _RUN_TIMEOUT_S: Final = 2.0
-# The login shell may be any; the builtins alone do, since a process costs time on an emulated processor.
-_COMMAND: Final = "/bin/sh -c 'cd -P /run/booted-system && pwd -P && read -r line </proc/cmdline && echo \"$line\"'"
 _OFF: Final = frozenset({"shut off", "crashed"})
 
 
@@ -33,6 +31,7 @@ class Booted:
     Attributes:
         system: The toplevel, None when nothing runs or nothing is known.
         cmdline: The kernel's command line, known only from the guest itself.
+        current: The toplevel that it runs now, another one than `system` after a live switch.
         problem: Why the guest itself does not say it now.
     """
 
@@ -41,6 +40,7 @@ class Booted:
     source: BootedSource | None = None
     seen: datetime | None = None
     problem: str | None = None
+    current: str | None = None
 
 
 async def ask(call: Call) -> Booted:
@@ -55,7 +55,13 @@ async def ask(call: Call) -> Booted:
     seen = Journal(call.settings.state_dir).last_seen()
     if seen is None or seen.booted_system is None:
         return Booted(None, problem=problem)
-    return Booted(seen.booted_system, source=BootedSource.LAST_SEEN, seen=seen.time, problem=problem)
+    return Booted(
+        seen.booted_system,
+        source=BootedSource.LAST_SEEN,
+        seen=seen.time,
+        problem=problem,
+        current=seen.current_system,
+    )
 
 
 async def _ask(call: Call) -> Booted:
@@ -86,12 +92,10 @@ async def _answer(context: Context, domain: Domain) -> Booted:
     from nixvm_loop.cycle.boot import connect  # noqa: PLC0415  # the slowest import of this command
 
     connection = await connect(context, domain, lambda _: None, _REACH_TIMEOUT_S)
-    said = await connection.run(_COMMAND, _RUN_TIMEOUT_S)
-    system, _, cmdline = said.stdout.strip().partition("\n")
-    if not said.ok or not system.startswith("/"):
-        why = " ".join(said.stderr.split()) or said.end.value
-        raise GuestError(f"the guest does not say what it booted: {why}")
-    return Booted(system, cmdline.strip(), BootedSource.GUEST, context.clock.now())
+    said = await connection.glance(_RUN_TIMEOUT_S)
+    return Booted(
+        said.booted_system, said.cmdline, BootedSource.GUEST, context.clock.now(), current=said.current_system
+    )
 
 
 class _Silence:

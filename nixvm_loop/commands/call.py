@@ -44,7 +44,7 @@ class Call:
         return config.select(config.load(self.config_file), self.arguments.guest)
 
     def sink(
-        self, on_lost: Callable[[OSError], None] | None = None, quit_key: present.QuitKey | None = None
+        self, on_lost: Callable[[OSError], None] | None = None, keys: present.Keys | None = None
     ) -> AbstractContextManager[Sink]:
         """The presenter that the user chose; `on_lost` is called when its standard output cannot be written."""
         return present.sink(
@@ -54,7 +54,7 @@ class Call:
             self.clock,
             verbosity=self.arguments.verbosity,
             on_lost=on_lost,
-            quit_key=quit_key,
+            keys=keys,
         )
 
     def write(self, text: str) -> None:

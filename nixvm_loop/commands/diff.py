@@ -10,7 +10,8 @@ from nixvm_loop.events.generations import Difference
 from nixvm_loop.generation import identity
 from nixvm_loop.generation.compare import parameters, units_and_files, usual_base
 from nixvm_loop.generation.entries import UNFINISHED, entries
-from nixvm_loop.generation.store import Generations, missing_from_store
+from nixvm_loop.generation.folder import missing_from_store
+from nixvm_loop.generation.store import Generations
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.nix.diff import closure_difference, etc_difference
 

@@ -9,6 +9,7 @@ from nixvm_loop import nix
 from nixvm_loop.commands.by_watch import InOrder, by_watch
 from nixvm_loop.control import Rebuild
 from nixvm_loop.cycle.gate import Gate
+from nixvm_loop.cycle.plan import plan
 from nixvm_loop.cycle.run import Order, Result, run_cycle
 from nixvm_loop.decide import Wish
 from nixvm_loop.interrupt import interruptible
@@ -23,6 +24,8 @@ def run(call: Call) -> int:
     """Run one cycle, or have a running `watch` run it; raises what ended it, if that was not success."""
     wish = Wish.RESTART if call.arguments.force else Wish.AS_NEEDED
     with call.sink(call.stop_without_reader) as sink:
+        if call.arguments.plan:
+            return asyncio.run(interruptible(_plan(call, sink, wish)))
         return asyncio.run(cycle(call, sink, wish))
 
 
@@ -31,6 +34,15 @@ async def cycle(call: Call, sink: Sink, wish: Wish) -> int:
     ordered = InOrder(sink, call.stop)
     code = await by_watch(call, ordered, Rebuild(wish))
     return await one_cycle(call, ordered, Order("asked for", wish=wish)) if code is None else code
+
+
+async def _plan(call: Call, sink: Sink, wish: Wish) -> int:
+    context = call.context(sink)
+    try:
+        await plan(context, wish)
+    finally:
+        await context.link.close()
+    return 0
 
 
 async def one_cycle(call: Call, sink: Sink, order: Order) -> int:

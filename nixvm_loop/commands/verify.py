@@ -1,14 +1,14 @@
-"""`verify`: the checks against the running guest, which nothing here changes."""
+"""`verify`: the checks against the running guest, which nothing here changes but, if asked, its caches."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from nixvm_loop import verify
+from nixvm_loop import nix, verify
 from nixvm_loop.cycle.boot import connect
 from nixvm_loop.cycle.context import not_running
-from nixvm_loop.cycle.observe import Look, new_paths, observe, told
+from nixvm_loop.cycle.observe import Look, observe, told
 from nixvm_loop.errors import GenerationError
 from nixvm_loop.guest import kept_key
 from nixvm_loop.interrupt import interruptible
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nixvm_loop.events.emitter import Sink
 
 _REACH_TIMEOUT_S = 15.0
+_REFRESH_TIMEOUT_S = 10.0
 
 
 def run(call: Call) -> int:
@@ -31,13 +32,13 @@ def run(call: Call) -> int:
 async def _verify(call: Call, sink: Sink) -> int:
     context = call.context(sink)
     try:
-        await _look(context)
+        await _look(context, refresh=call.arguments.refresh)
     finally:
         await context.link.close()
     return 0
 
 
-async def _look(context: Context) -> None:
+async def _look(context: Context, *, refresh: bool) -> None:
     settings = context.settings
     context.link.warm()
     domain = await context.link.domain()
@@ -50,8 +51,16 @@ async def _look(context: Context) -> None:
     if settings.ssh.key is None:
         kept_key(settings.state_dir / "ssh")  # who only looks makes none
     connection = await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)
-    paths = await new_paths(context, generation)
-    look = Look(Action.NONE, generation, live, paths=paths, settle_s=settings.apply.boot_timeout_s)
+    if refresh:
+        await connection.refresh(_REFRESH_TIMEOUT_S)
+    look = Look(
+        Action.NONE,
+        generation,
+        live,
+        paths=tuple(sorted(await nix.closure(generation.toplevel))),
+        switched_on=context.generations.switched_on(generation.number),
+        settle_s=settings.apply.boot_timeout_s,
+    )
     seen = await observe(context, connection, look, lambda check: context.emitter(told(check)))
     failure = verify.failure(seen.checks)
     if failure is not None:

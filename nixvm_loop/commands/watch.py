@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import InterruptedByUser
-from nixvm_loop.present import QuitKey
+from nixvm_loop.present import Keys
 from nixvm_loop.runner import CONFIG_CHANGED, Runner
 
 if TYPE_CHECKING:
@@ -18,22 +18,39 @@ if TYPE_CHECKING:
 _QUIT: Final = "q"
 
 
+@dataclass(slots=True)
+class _Typist:
+    """Hands keys on: `q` ends everything, the rest is the running loop's."""
+
+    call: Call
+    runner: Runner | None = None
+
+    def on_key(self, key: str) -> None:
+        if key == _QUIT:
+            self.call.stop.make(_QUIT)
+        elif self.runner is not None:
+            self.runner.on_key(key)
+
+
 def run(call: Call) -> int:
     """Watch and run cycles; ends by a signal, or by `q` in the live view, which is no interruption."""
-    with call.sink(call.stop_without_output, QuitKey(sys.stdin, lambda: call.stop.make(_QUIT))) as sink:
-        reason = asyncio.run(_watch(call, sink))
+    typist = _Typist(call)
+    with call.sink(call.stop_without_output, Keys(sys.stdin, typist.on_key)) as sink:
+        reason = asyncio.run(_watch(call, sink, typist))
     return 0 if reason == _QUIT else InterruptedByUser.exit_code
 
 
-async def _watch(call: Call, sink: Sink) -> str:
-    while (reason := await _until_stopped(call, sink)) == CONFIG_CHANGED:
+async def _watch(call: Call, sink: Sink, typist: _Typist) -> str:
+    while (reason := await _until_stopped(call, sink, typist)) == CONFIG_CHANGED:
         call = replace(call, settings=call.reread())
     return reason
 
 
-async def _until_stopped(call: Call, sink: Sink) -> str:
+async def _until_stopped(call: Call, sink: Sink, typist: _Typist) -> str:
     context = call.context(sink)
+    typist.runner = Runner(context, call.config_file, call.reread, call.stop)
     try:
-        return await Runner(context, call.config_file, call.reread, call.stop).run()
+        return await typist.runner.run()
     finally:
+        typist.runner = None
         await context.link.close()

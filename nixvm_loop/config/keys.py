@@ -104,7 +104,7 @@ BUILD: Final = Section(
 APPLY: Final = Section(
     ApplySettings,
     (
-        Key("mode", kinds.choice(ApplyMode, later=("auto", "switch")), "How a new system reaches the guest."),
+        Key("mode", kinds.choice(ApplyMode), "How a new system reaches the guest."),
         Key("stop", kinds.choice(StopPolicy), "Whether a running guest is asked to power off before it is forced to."),
         Key(
             "stop_timeout",
@@ -113,6 +113,12 @@ APPLY: Final = Section(
             field="stop_timeout_s",
         ),
         Key("boot_timeout", kinds.duration(1, _HOUR_S), "How long the guest may take to boot.", field="boot_timeout_s"),
+        Key(
+            "switch_timeout",
+            kinds.duration(1, _HOUR_S),
+            "How long a live switch may take.",
+            field="switch_timeout_s",
+        ),
         Key(
             "rollback",
             kinds.boolean(),

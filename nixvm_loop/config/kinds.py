@@ -135,15 +135,12 @@ def share() -> Kind:
     return Kind(read, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%\s*$"}, lambda part: f"{part * 100:g}%")
 
 
-def choice(enum: type[StrEnum], *, later: tuple[str, ...] = ()) -> Kind:
-    """One word of an enum; the words in `later` are known but not available yet."""
+def choice(enum: type[StrEnum]) -> Kind:
+    """One word of an enum."""
     words = [str(member.value) for member in enum]
     expected = " or ".join(f'"{word}"' for word in words)
 
-    def read(value: object, place: Place) -> StrEnum:
-        if value in later:
-            place.fail(f"{shown(value)} is not available in this version, only {expected}")
-            raise ReportedError
+    def read(value: object, _place: Place) -> StrEnum:
         if value not in words:
             raise ValueError(f"expected {expected}")
         return enum(value)

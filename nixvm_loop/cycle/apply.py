@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop import domainxml
-from nixvm_loop import guest as guest_room
 from nixvm_loop.cycle import definition, restart
-from nixvm_loop.cycle.boot import connect
-from nixvm_loop.cycle.observe import Look, new_paths, observe, told
-from nixvm_loop.cycle.stage import stage
-from nixvm_loop.cycle.trial import Trial, circumstances, passed, required_that_failed
-from nixvm_loop.decide import Seen, Wish, decide, fallback, same_system
+from nixvm_loop.cycle import look as look_room
+from nixvm_loop.cycle.look import system_of
+from nixvm_loop.cycle.observe import told
+from nixvm_loop.cycle.site import Site, boots, survey, warn
+from nixvm_loop.cycle.switch import LiveSwitch
+from nixvm_loop.cycle.trial import Trial, passed
+from nixvm_loop.decide import Wish, decide, fallback, same_system, withheld
 from nixvm_loop.errors import (
-    AccessError,
     BootError,
     DomainError,
     GenerationError,
@@ -24,12 +23,12 @@ from nixvm_loop.errors import (
     OperatorStopError,
     VerificationError,
 )
-from nixvm_loop.events.types import ActionChosen, Notice, RolledBack
+from nixvm_loop.events.types import ActionChosen, RolledBack
 from nixvm_loop.generation import identity
-from nixvm_loop.generation.store import missing_from_store
+from nixvm_loop.generation.folder import missing_from_store
 from nixvm_loop.generation.trials import failed_trial
-from nixvm_loop.model.settings import StopPolicy
-from nixvm_loop.model.values import Action, Decision, Generation, Severity, Stage
+from nixvm_loop.model.settings import ApplyMode, StopPolicy
+from nixvm_loop.model.values import Action, Decision, Generation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,33 +36,16 @@ if TYPE_CHECKING:
     from nixvm_loop.cycle.build import Built
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.cycle.gate import Gate
+    from nixvm_loop.cycle.look import Looked, Sight
+    from nixvm_loop.decide import Seen
     from nixvm_loop.domain import Domain
-    from nixvm_loop.domainxml import DomainXml
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.generation.trials import FailedTrial
     from nixvm_loop.journal import CycleFolder
     from nixvm_loop.model.values import Check
 
-_LOOK_TIMEOUT_S: Final = 5.0
 _FORMER_DEFINITION: Final = "the domain's former definition"
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """The guest's domain as a cycle finds it.
-
-    Attributes:
-        text: Its definition, to go back to.
-        under: A digest of what is added to a system, see `circumstances`.
-        changes: What the config asks of it that the definition does not have, in words.
-    """
-
-    domain: Domain
-    text: str
-    defined: DomainXml
-    current: Generation | None
-    changes: tuple[str, ...]
-    under: str
+_RESTART_HINT: Final = "nixvm-loop rebuild --force restarts the guest, and so does r in the live view of watch"
 
 
 @dataclass(slots=True)
@@ -72,6 +54,7 @@ class Apply:
 
     Attributes:
         action: The last one taken.
+        checks: Those of a guest that is left as it is.
     """
 
     context: Context
@@ -80,56 +63,54 @@ class Apply:
     gate: Gate
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     action: Action | None = None
+    checks: tuple[Check, ...] = ()
+    _sight: Sight | None = None
 
     async def survey(self) -> Site:
-        """Find the domain and see whether it is one to work with.
+        """Find the domain, see whether it is one to work with, and hold the state directory to it.
 
         Raises:
-            DomainError: there is no such domain, it is not the guest's own, or does not boot its kernel directly.
-            UsageError: the state directory belongs to another domain, or the domain to another guest.
-            GuestError: the configured SSH key cannot be used, which no restart would mend.
+            DomainError, UsageError, GuestError: see `site.survey`.
         """
-        if self.context.settings.ssh.key is not None:
-            await asyncio.to_thread(guest_room.private_key, self.context.key)
-        domain = await self.context.link.domain()
+        site = await survey(self.context, self.emit)
         settings = self.context.settings
-        text = await domain.definition_text()
-        defined = domainxml.read(text)
-        if settings.machine is not None:
-            definition.check_ours(settings, defined)
-        definition.check_bootable(defined)
-        identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
-        current = self._current()
-        changes: tuple[str, ...] = ()
-        if current is not None:
-            changes = await definition.changes(self.context, domain, current)
-            self._warn(definition.warnings(settings, defined, await self._boots(current)))
-        return Site(domain, text, defined, current, changes, circumstances(self.context, text))
+        identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=site.domain.uuid)
+        return site
 
-    async def decide(self, site: Site, built: Built, wish: Wish) -> tuple[Decision, tuple[Check, ...]]:
-        """Look at the guest if it may be left alone, and choose the action; with what was seen, when that is none.
+    async def decide(self, site: Site, built: Built, wish: Wish, early: Sight | GuestError | None) -> Decision:
+        """Look at the guest as far as the decision needs it, choose the action, and tell it.
 
         Raises:
+            AccessError: the guest does not let us in, which no action would change.
             GuestError, VerificationError: this very system has failed before, and nothing has changed since.
+            VerificationError: a restart is due, and only the user may order it.
         """
-        running = await site.domain.state() == "running"
-        trouble: str | None = None
-        checks: tuple[Check, ...] = ()
-        current, may_stay = site.current, running and not site.changes and wish is Wish.AS_NEEDED
-        if may_stay and current is not None and same_system(built.artifacts, built.cmdline, current):
-            trouble, checks = await self._look(site, current)
-        seen = Seen(running, trouble, site.changes)
-        decision = decide(wish, built.artifacts, built.cmdline, site.current, seen)
+        system = system_of(built.artifacts.toplevel, built.cmdline)
+        view = await look_room.view(self.context, site, system, wish, early=early, emit=self.emit)
+        seen, mode = view.seen, self.context.settings.apply.mode
+        self._sight = view.sight
+        decision = decide(wish, mode, system, seen)
         known = self._failed_before(site, built) if wish is Wish.AS_NEEDED else None
         if decision.action is not Action.NONE and known is not None:
-            raise await self._not_again(site, known, running=running)
+            raise await self._not_again(site, known, seen)
+        if withheld(wish, mode, seen, decision):
+            due = "; ".join(decision.reasons)
+            self._choose(Decision(Action.NONE, (f"a restart is due, and is yours to order: {due}",)))
+            raise VerificationError(f"a restart is due: {due}", hint=_RESTART_HINT)
         self._choose(decision)
-        if decision.action is Action.NONE and site.current is not None:
-            if not definition.boots(site.defined, await self._boots(site.current)):
-                await restart.define(self.context, site.domain, site.current)
-            for check in checks:
-                self.emit(told(check))
-        return decision, checks
+        if decision.action is Action.NONE and site.current is not None and view.looked is not None:
+            await self._leave_alone(site, site.current, view.looked)
+        return decision
+
+    async def _leave_alone(self, site: Site, current: Generation, looked: Looked) -> None:
+        if not definition.boots(site.defined, await boots(self.context, current)):
+            await restart.define(self.context, site.domain, current)
+        if looked.booted and not self.context.generations.is_good(current.number):
+            # Its own cycle was interrupted, or failed by something that has mended: now it has passed.
+            self.context.generations.annotate(current.number, passed(self.context, site.under, None))
+        for check in looked.checks:
+            self.emit(told(check))
+        self.checks = looked.checks
 
     def _choose(self, decision: Decision) -> None:
         self.action = decision.action
@@ -138,57 +119,8 @@ class Apply:
     def _failed_before(self, site: Site, built: Built) -> FailedTrial | None:
         return failed_trial(self.context.generations, built.artifacts, built.cmdline, site.under)
 
-    def _current(self) -> Generation | None:
-        try:
-            return self.context.generations.current()
-        except GenerationError as error:
-            self._warn((error.message,))
-            return None
-
-    async def _boots(self, current: Generation) -> definition.BootConfig:
-        return await definition.boot_for(self.context, await self.context.link.hypervisor(), current)
-
-    def _warn(self, texts: tuple[str, ...]) -> None:
-        for text in texts:
-            self.emit(Notice(Severity.WARNING, text, None))
-
-    async def _look(self, site: Site, current: Generation) -> tuple[str | None, tuple[Check, ...]]:
-        """Why the running guest cannot be left as it is, None when it is sound; and the checks.
-
-        Raises:
-            AccessError: it does not let us in, and would not after a restart.
-        """
-        live = await site.domain.running()
-        if live is None:
-            return "the domain has just stopped", ()
-        good = self.context.generations.is_good(current.number)
-        look = Look(
-            Action.NONE,
-            current,
-            live,
-            paths=() if good else await new_paths(self.context, current),
-            settle_s=self.context.settings.apply.boot_timeout_s,
-        )
-        try:
-            with stage(self.emit, self.context.clock, Stage.VERIFY):
-                connection = await connect(self.context, site.domain, self.emit, _LOOK_TIMEOUT_S)
-                # A guest that is restarted anyway is not reported on.
-                seen = await observe(self.context, connection, look, lambda _: None)
-        except AccessError:
-            raise
-        except GuestError as error:
-            await self.context.link.drop_ssh()
-            return error.message, ()
-        failed = required_that_failed(seen.checks)
-        if failed:
-            return f"check {failed[0].id} failed: {failed[0].actual}", seen.checks
-        if not good:
-            # Its own cycle was interrupted, or failed by something that has mended: now it has passed.
-            self.context.generations.annotate(current.number, passed(self.context, site.under, None))
-        return None, seen.checks
-
     def generation_for(self, site: Site, built: Built, about: dict[str, Any]) -> Generation:
-        """The generation to boot: the current one if it is what was built, else a new one of the built slot."""
+        """The generation to put to work: the current one if it is what was built, else a new one of the built slot."""
         if site.current is not None and same_system(built.artifacts, built.cmdline, site.current):
             return site.current
         return self.context.generations.write(built.slot, built.artifacts, built.cmdline, about)
@@ -205,14 +137,14 @@ class Apply:
         if good is None:
             message = "the current generation is damaged, and no other was ever verified, so the guest stays off"
             raise GenerationError(message, hint="nixvm-loop rebuild builds a new one")
-        self._warn((f"the current generation is damaged; generation {good.number} takes its place",))
+        warn(self.emit, (f"the current generation is damaged; generation {good.number} takes its place",))
         return good.number
 
     async def boot(self, site: Site, number: int, reason: str) -> tuple[Check, ...]:
         """Boot and verify a kept generation.
 
         Raises:
-            GenerationError: it is not there, or not whole; and what `put_to_work` raises.
+            GenerationError: it is not there, or not whole; and what `restart` raises.
         """
         generation = self.context.generations.read(number)
         if generation is None:
@@ -224,9 +156,31 @@ class Apply:
                 hint="nixvm-loop rebuild builds its configuration again",
             )
         self._choose(Decision(Action.RESTART, (reason,)))
-        return await self.put_to_work(site, generation)
+        return await self.restart(site, generation)
 
-    async def put_to_work(self, site: Site, generation: Generation) -> tuple[Check, ...]:
+    async def switch(self, site: Site, generation: Generation) -> tuple[Check, ...]:
+        """Switch the running guest to a generation and verify it; with `auto`, restart it if that does not do.
+
+        Raises:
+            GenerationError, DomainError, GuestError, VerificationError: what failed, and what was done about it.
+        """
+        assert self._sight is not None  # noqa: S101  # decided by it
+        live = LiveSwitch(self.context, self.folder, self.emit, self.gate, site, self._sight, self.stage_seconds)
+        try:
+            return await live.run(generation)
+        except (GuestError, VerificationError) as error:
+            if self.context.settings.apply.mode is not ApplyMode.AUTO:
+                await self._flip_back(site, generation)
+                raise
+            self._choose(Decision(Action.RESTART, (f"the switch did not do: {error.message}",)))
+        return await self.restart(site, generation)
+
+    async def _flip_back(self, site: Site, generation: Generation) -> None:
+        """What was not switched to is not to be booted by a reboot either."""
+        if site.current is not None and site.current.number != generation.number:
+            await restart.point(self.context, site.domain, site.current, site.text, self.emit)
+
+    async def restart(self, site: Site, generation: Generation) -> tuple[Check, ...]:
         """Restart the guest with a generation and verify it; back to the last good one when that fails.
 
         Raises:
@@ -261,7 +215,7 @@ class Apply:
         # A guest that is known to hang does not hear its power button.
         stop = StopPolicy.FORCE if isinstance(error, BootError) else self.context.settings.apply.stop
         try:
-            domain, boot = await self.context.link.domain(), await self._boots(good)
+            domain, boot = await self.context.link.domain(), await boots(self.context, good)
             xml = domainxml.with_boot(site.text, kernel=boot.kernel, initrd=boot.initrd, cmdline=boot.cmdline)
             under = _FORMER_DEFINITION if site.changes else site.under
             await self._trial(domain, under, stop, "rollback-console.log", {}).run(good, xml)
@@ -273,12 +227,14 @@ class Apply:
             )
         return _and_then(error, f"rolled back to generation {good.number}, which is verified")
 
-    async def _not_again(self, site: Site, known: FailedTrial, *, running: bool) -> NixvmLoopError:
+    async def _not_again(self, site: Site, known: FailedTrial, seen: Seen) -> NixvmLoopError:
         error, current = known.again(), site.current
         self._choose(Decision(Action.NONE, (f"generation {known.generation}, of the same system, has failed",)))
-        if running and current is not None:
+        if seen.running and self.context.settings.apply.mode is ApplyMode.SWITCH:
+            return error
+        if seen.running and current is not None:
             another = current.number != known.generation or bool(site.changes)
-            if another and (await self._look(site, current))[0] is None:
+            if another and (await look_room.look(self.context, site, current, self.emit)).trouble is None:
                 return error
         return await self._fall_back(site, known.generation, error)
 

@@ -47,6 +47,12 @@ class Link:
         if self._preload is None:
             self._preload = asyncio.create_task(asyncio.to_thread(_preload))
 
+    async def warmed(self) -> None:
+        """Begin, and wait for the imports."""
+        self.warm()
+        assert self._preload is not None  # noqa: S101  # warm() made it
+        await asyncio.shield(self._preload)
+
     async def hypervisor(self) -> libvirt_room.Connection:
         """The connection to libvirt; opened anew when the last one failed or broke. Raises DomainError."""
         if self._hypervisor is not None and self._hypervisor.done() and not await self._holds(self._hypervisor):

@@ -14,7 +14,7 @@ from nixvm_loop import nix, verify
 from nixvm_loop.errors import BuildError, GenerationError
 from nixvm_loop.events.types import CheckFinished, Notice
 from nixvm_loop.journal import LastSeen
-from nixvm_loop.model.values import Severity
+from nixvm_loop.model.values import Action, Severity
 from nixvm_loop.verify.kernel import HEAD_BYTES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nixvm_loop.domainxml import DomainXml
     from nixvm_loop.model.facts import GuestFacts
     from nixvm_loop.model.settings import CheckSettings, GuestSettings
-    from nixvm_loop.model.values import Action, Check, Generation
+    from nixvm_loop.model.values import Check, Generation
 
 
 # The last of the built-in checks, and the one that a guest which is still starting cannot answer.
@@ -37,7 +37,8 @@ class Look:
 
     Attributes:
         paths: Store paths that the guest must see.
-        previous_boot_id: Of the boot before a restart.
+        switched_on: The generation that was booted when the guest was switched to `generation`, None if it never was.
+        previous_boot_id: Of the boot before the action.
         started_s: When nixvm-loop started the domain, by the clock's monotonic time; None if it did not.
         settle_s: How long systemd's start-up may take before its units are judged.
     """
@@ -46,6 +47,7 @@ class Look:
     generation: Generation
     live: DomainXml
     paths: tuple[str, ...] = ()
+    switched_on: Generation | None = None
     previous_boot_id: str | None = None
     started_s: float | None = None
     settle_s: float = 0.0
@@ -73,7 +75,7 @@ async def observe(
     facts = await connection.gather(guest_room.FactsRequest(settings.store, look.paths))
     # Taken after the guest told its uptime, so that a slow guest cannot seem to be older than its start.
     since_start_s = None if look.started_s is None else context.clock.monotonic() - look.started_s
-    expected = expected_of(settings, look, since_start_s)
+    expected = expected_of(settings, look, facts, since_start_s)
     early = [check for check in verify.checks(expected, facts) if not (facts.starting and check.id == _UNITS)]
     for check in early:
         tell(check)
@@ -87,8 +89,8 @@ async def observe(
 
 
 async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]:
-    """The store paths of a generation's closure that no verified generation had before. Raises BuildError."""
-    good = context.generations.last_good()
+    """The store paths of a generation's closure that the last verified one does not have. Raises BuildError."""
+    good = context.generations.last_verified()
     new = await nix.closure(generation.toplevel)
     if good is not None and good.number != generation.number:
         with suppress(BuildError):  # a last good generation that lost its store path proves nothing about any path
@@ -101,26 +103,36 @@ def told(check: Check) -> CheckFinished:
     return CheckFinished(check.id, check.ok, check.required, check.expected, check.actual, check.hint)
 
 
-def expected_of(settings: GuestSettings, look: Look, since_start_s: float | None) -> verify.Expected:
+def expected_of(settings: GuestSettings, look: Look, facts: GuestFacts, since_start_s: float | None) -> verify.Expected:
     """What the guest must show for this look."""
-    generation = look.generation
+    booted = _booted(look, facts)
     return verify.Expected(
         action=look.action,
-        system=generation.toplevel,
-        booted_system=generation.toplevel,
-        cmdline=generation.cmdline,
-        kernel=generation.kernel,
-        initrd=generation.initrd,
+        system=look.generation.toplevel,
+        booted_system=booted.toplevel,
+        cmdline=booted.cmdline,
+        kernel=booted.kernel,
+        initrd=booted.initrd,
         live_kernel=_resolved(look.live.kernel),
         live_initrd=_resolved(look.live.initrd),
-        kernel_release=_release(generation.kernel),
+        kernel_release=_release(booted.kernel),
         previous_boot_id=look.previous_boot_id,
         since_start_s=since_start_s,
         host_share=_host_share(look.live, settings.store.share),
         store=settings.store,
         paths=look.paths,
+        gone=frozenset(path for path in facts.missing_paths if not os.path.lexists(path)),
         settings=settings.checks,
     )
+
+
+def _booted(look: Look, facts: GuestFacts) -> Generation:
+    """What the guest must have booted: in a boot that was switched, what it had booted before."""
+    before = look.switched_on
+    if before is None or look.action is Action.RESTART:
+        return look.generation
+    same_boot = look.action is Action.SWITCH or facts.booted_system == str(before.toplevel)
+    return before if same_boot else look.generation
 
 
 async def _user_checks(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.cycle.build import build
 from nixvm_loop.cycle.gate import SupersededError
-from nixvm_loop.decide import Wish
-from nixvm_loop.errors import GenerationError, InterruptedByUser, NixvmLoopError
+from nixvm_loop.decide import Wish, may_switch
+from nixvm_loop.errors import GenerationError, GuestError, InterruptedByUser, NixvmLoopError
 from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Notice
 from nixvm_loop.generation import entries, identity
 from nixvm_loop.journal import CycleNotes
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nixvm_loop.cycle.build import Built
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.cycle.gate import Gate
+    from nixvm_loop.cycle.look import Sight
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.journal import CycleFolder
     from nixvm_loop.model.values import Check, CycleRecord
@@ -156,28 +157,42 @@ class _Cycle:
     async def _stages(self) -> Verdict:
         if self.order.boot is not None:
             return await self._boot(self.order.boot)
-        # After nix has started: the imports would hold it up.
-        warming = asyncio.get_running_loop().call_later(_HEAD_START_S, self.context.link.warm)
+        early = asyncio.create_task(self._early_sight())
         try:
             built = await self.gate.build(build(self.context, self.folder, self.emit))
+            seen = await early if may_switch(self.order.wish, self.context.settings.apply.mode) else None
         finally:
-            warming.cancel()
+            early.cancel()
+            await asyncio.gather(early, return_exceptions=True)
         apply = self._apply()
         used = False
         try:
             self.generation = self.context.generations.current_number()
             site = await apply.survey()
-            decision, checks = await apply.decide(site, built, self.order.wish)
+            decision = await apply.decide(site, built, self.order.wish, seen)
+            checks = apply.checks
             if decision.action is not Action.NONE:
                 generation = apply.generation_for(site, built, self._about(built))
                 used = generation.number == built.slot.number
                 self.generation = generation.number
-                checks = await apply.put_to_work(site, generation)
+                act = apply.switch if decision.action is Action.SWITCH else apply.restart
+                checks = await act(site, generation)
         finally:
             self.action = apply.action
             if not used:
                 self.context.generations.discard(built.slot.number)
         return self._verdict(checks)
+
+    async def _early_sight(self) -> Sight | GuestError | None:
+        """What the guest runs, asked while Nix builds, if the decision will want to know."""
+        # After nix has started: the imports would hold it up.
+        await asyncio.sleep(_HEAD_START_S)
+        await self.context.link.warmed()
+        if not may_switch(self.order.wish, self.context.settings.apply.mode):
+            return None
+        from nixvm_loop.cycle.look import early_sight  # noqa: PLC0415  # as above
+
+        return await early_sight(self.context)
 
     async def _boot(self, which: int | Kept) -> Verdict:
         """A kept generation, without a build."""

@@ -20,6 +20,7 @@ from nixvm_loop.events.types import (
     Finding,
     GenerationFlipped,
     GuestWaiting,
+    LoopPaused,
     LoopStarted,
     LoopStopped,
     Notice,
@@ -27,6 +28,7 @@ from nixvm_loop.events.types import (
     StageFinished,
     StageStarted,
     Status,
+    SwitchLog,
 )
 
 TYPE_NAMES: Final[dict[type[Any], str]] = {
@@ -44,6 +46,7 @@ TYPE_NAMES: Final[dict[type[Any], str]] = {
     DomainState: "domain_state",
     Console: "console",
     GuestWaiting: "guest_waiting",
+    SwitchLog: "switch_log",
     CheckFinished: "check_finished",
     RolledBack: "rolled_back",
     Finding: "finding",
@@ -52,5 +55,6 @@ TYPE_NAMES: Final[dict[type[Any], str]] = {
     History: "history",
     Difference: "difference",
     CycleFinished: "cycle_finished",
+    LoopPaused: "loop_paused",
     LoopStopped: "loop_stopped",
 }

@@ -151,6 +151,13 @@ class Console:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchLog:
+    """A line that `switch-to-configuration` printed in the guest."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class GuestWaiting:
     """The guest has not answered yet; `seconds` since its start."""
 
@@ -233,6 +240,13 @@ class CycleFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopPaused:
+    """Saves start no cycles any more, or do so again."""
+
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LoopStopped:
     """`watch` ended, and what ended it."""
 
@@ -254,6 +268,7 @@ Event: TypeAlias = (
     | DomainState
     | Console
     | GuestWaiting
+    | SwitchLog
     | CheckFinished
     | RolledBack
     | Finding
@@ -262,6 +277,7 @@ Event: TypeAlias = (
     | History
     | Difference
     | CycleFinished
+    | LoopPaused
     | LoopStopped
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.errors import GenerationError
 from nixvm_loop.files import in_words
-from nixvm_loop.generation.store import missing_from_store
+from nixvm_loop.generation.folder import missing_from_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.errors import GenerationError
 from nixvm_loop.files import clear_beside, in_words, link_atomic, read_json, write_atomic, write_json
-from nixvm_loop.model.values import Generation
+from nixvm_loop.generation.folder import check_unedited, facts_of, linked, missing_from_store
+from nixvm_loop.model.values import Action, Generation, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from nixvm_loop.model.values import Artifacts
 
-_SCHEMA: Final = 1
 _FOLDER_MODE: Final = 0o755
 _PUBLIC_FILE: Final = 0o644
 _NUMBER: Final = re.compile(r"[1-9][0-9]*")
@@ -64,10 +64,10 @@ class Generations:
             self.discard(number)
             return [f"generation {number} was never finished, or half deleted: cleared away"]
         try:
-            generation = _linked(number, self.directory(number))
+            generation = linked(number, self.directory(number))
         except ValueError:
             return []  # its root is all that it is good for; the next generation takes its place
-        facts = _facts(generation, generation.toplevel.name)
+        facts = facts_of(generation, generation.toplevel.name)
         write_json(self.directory(number) / "generation.json", facts, mode=_PUBLIC_FILE)
         return [f"generation {number}, the current one, had lost its generation.json: written anew, as not verified"]
 
@@ -100,7 +100,7 @@ class Generations:
             link_atomic(slot.directory / "kernel", artifacts.kernel)
             link_atomic(slot.directory / "initrd", artifacts.initrd)
             write_atomic(slot.directory / "cmdline", cmdline + "\n", mode=_PUBLIC_FILE)
-            facts = _facts(generation, artifacts.label)
+            facts = facts_of(generation, artifacts.label)
             write_json(slot.directory / "generation.json", facts | about, mode=_PUBLIC_FILE)
         return generation
 
@@ -155,8 +155,8 @@ class Generations:
             about = read_json(directory / "generation.json")
             if about is None:
                 return None
-            generation = _linked(number, directory)
-            _check_unedited(generation, about)
+            generation = linked(number, directory)
+            check_unedited(generation, about)
             return generation
 
     def good(self) -> tuple[Generation, ...]:
@@ -164,30 +164,50 @@ class Generations:
 
         Otherwise the newest is first.
         """
-        found = []
-        for number in sorted(self.numbers(), reverse=True):
-            with suppress(GenerationError):  # a damaged one is not good
-                generation = self.read(number) if self.is_good(number) else None
-                if generation is not None and not missing_from_store(generation):
-                    found.append((bool(self.about(number).get("failure")), generation))
-        return tuple(generation for _, generation in sorted(found, key=lambda one: one[0]))
+        return tuple(sorted(self._whole(self.is_good), key=lambda one: bool(self.about(one.number).get("failure"))))
+
+    def last_verified(self) -> Generation | None:
+        """The newest whole generation that passed verification, be it after a boot or after a live switch."""
+        return next(self._whole(self.is_verified), None)
 
     def last_good(self, *, before: int | None = None) -> Generation | None:
         """The newest generation that passed verification after a boot and is still whole, its store paths included.
 
         With `before`, the newest of those that are older than that.
         """
-        for number in sorted((n for n in self.numbers() if before is None or n < before), reverse=True):
-            with suppress(GenerationError):  # a damaged one is not good
-                generation = self.read(number) if self.is_good(number) else None
+        return next((one for one in self._whole(self.is_good) if before is None or one.number < before), None)
+
+    def _whole(self, wanted: Callable[[int], bool]) -> Iterator[Generation]:
+        """Those that are wanted and not damaged, the newest first."""
+        for number in sorted(self.numbers(), reverse=True):
+            with suppress(GenerationError):
+                generation = self.read(number) if wanted(number) else None
                 if generation is not None and not missing_from_store(generation):
-                    return generation
-        return None
+                    yield generation
 
     def is_good(self, number: int) -> bool:
         """Whether the generation has passed verification after a boot. Raises GenerationError if it is damaged."""
         about = self.about(number)
-        return bool(about.get("verified")) or about.get("verdict") == "ok"
+        switched = about.get("action") == Action.SWITCH
+        return bool(about.get("verified")) or (about.get("verdict") == Verdict.OK and not switched)
+
+    def is_verified(self, number: int) -> bool:
+        """Whether it has passed verification at all. Raises GenerationError if it is damaged."""
+        return self.is_good(number) or self.about(number).get("verdict") == Verdict.OK
+
+    def switched_on(self, number: int) -> Generation | None:
+        """The generation that was booted when the guest was last switched live to this one; None if it never was.
+
+        Raises:
+            GenerationError: one of them is damaged.
+        """
+        booted = self.about(number).get("switched_on")
+        return self.read(booted) if isinstance(booted, int) else None
+
+    def booted(self, toplevel: Path, cmdline: str) -> Generation | None:
+        """The newest whole generation that boots just this."""
+        wanted = (toplevel, cmdline)
+        return next((one for one in self._whole(lambda _: True) if (one.toplevel, one.cmdline) == wanted), None)
 
     def number_of(self, toplevel: str) -> int | None:
         """The newest generation of a toplevel."""
@@ -242,52 +262,6 @@ class Slot:
     def root(self) -> Path:
         """Where the build makes its garbage-collector root: at its final path, since a root is bound to its path."""
         return self.directory / "toplevel"
-
-
-def missing_from_store(generation: Generation) -> tuple[Path, ...]:
-    """What the generation links to and is not there any more: deleted by force, since its root holds it."""
-    named = (generation.toplevel, generation.kernel, generation.initrd)
-    return tuple(path for path in named if not os.path.exists(path))  # noqa: PTH110  # Path's own raises
-
-
-def _facts(generation: Generation, label: str) -> dict[str, Any]:
-    return {
-        "schema": _SCHEMA,
-        "number": generation.number,
-        "toplevel": str(generation.toplevel),
-        "kernel": str(generation.kernel),
-        "initrd": str(generation.initrd),
-        "cmdline": generation.cmdline,
-        "label": label,
-        "verdict": None,
-    }
-
-
-def _linked(number: int, directory: Path) -> Generation:
-    toplevel, kernel, initrd = (_target(directory / name) for name in ("toplevel", "kernel", "initrd"))
-    try:
-        cmdline = (directory / "cmdline").read_text(encoding="utf-8").rstrip("\n")
-    except FileNotFoundError:
-        raise ValueError("its cmdline is missing") from None
-    except ValueError:
-        raise ValueError("its cmdline is not text") from None
-    return Generation(number, directory, toplevel, kernel, initrd, cmdline)
-
-
-def _target(link: Path) -> Path:
-    if not os.path.lexists(link):
-        raise ValueError(f"its {link.name} is missing")
-    if not link.is_symlink():
-        raise ValueError(f"its {link.name} is not a link")
-    return link.readlink()
-
-
-def _check_unedited(generation: Generation, about: dict[str, Any]) -> None:
-    for name in ("number", "toplevel", "kernel", "initrd", "cmdline"):
-        found, noted = str(getattr(generation, name)), about.get(name)
-        older = name == "cmdline" and noted is None  # it was not noted there at first
-        if found != str(noted) and not older:
-            raise ValueError(f"its {name} is {found}, but generation.json says {noted}")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from nixvm_loop.guest.facts import FactsRequest
 from nixvm_loop.guest.hostkeys import HostKeys
 from nixvm_loop.guest.keys import KeyPair, ensure_key, kept_key
 from nixvm_loop.guest.reach import not_kept, private_key, reach
+from nixvm_loop.guest.switch import Switch
 
 __all__ = [
     "Access",
@@ -17,6 +18,7 @@ __all__ = [
     "FactsRequest",
     "HostKeys",
     "KeyPair",
+    "Switch",
     "ensure_key",
     "kept_key",
     "not_kept",

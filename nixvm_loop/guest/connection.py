@@ -9,17 +9,21 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import GuestError
-from nixvm_loop.guest.facts import UNITS_COMMAND, Reader, facts_from, is_whole, units_from
+from nixvm_loop.guest.facts import UNITS_COMMAND, facts_from, is_whole, units_from
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
+from nixvm_loop.guest.script import Reader
+from nixvm_loop.model.facts import Glance
 from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     import asyncssh
 
     from nixvm_loop.guest.facts import FactsRequest
     from nixvm_loop.guest.hostkeys import HostKeys
+    from nixvm_loop.guest.switch import Switch
     from nixvm_loop.model.facts import GuestFacts
 
 _CHUNK_BYTES: Final = 1 << 16
@@ -28,6 +32,14 @@ _CLOSE_WAIT_S: Final = 1.0
 # A channel that ends because its connection does is told so a moment before the connection is.
 _LOST_WAIT_S: Final = 0.1
 GATHER_TIMEOUT_S: Final = 30.0
+# Builtins alone, since a process costs time on an emulated processor.
+_GLANCE: Final = (
+    'exec /bin/sh -c \'read -r id </proc/sys/kernel/random/boot_id && echo "$id" &&'
+    " cd -P /run/booted-system && pwd -P && cd -P /run/current-system && pwd -P &&"
+    ' read -r line </proc/cmdline && echo "$line"\''
+)
+_GLANCE_LINES: Final = 4
+_FORGET: Final = "exec /bin/sh -c 'echo 2 >/proc/sys/vm/drop_caches'"
 
 
 class CommandEnd(StrEnum):
@@ -91,7 +103,7 @@ class Connection:
         return facts
 
     async def _ask(self, request: FactsRequest, timeout_s: float) -> CommandResult:
-        result = await self.run(request.command(self._reader), timeout_s, stdin=request.stdin)
+        result = await self.run(request.script.command(self._reader), timeout_s, stdin=request.script.stdin)
         if result.end is CommandEnd.EXITED:
             return result
         raise GuestError(
@@ -113,8 +125,49 @@ class Connection:
             return facts
         return replace(facts, system_state=state, failed_units=failed)
 
-    async def run(self, command: str, timeout_s: float, *, stdin: bytes = b"") -> CommandResult:
-        """Run a command line by the user's shell in the guest.
+    async def glance(self, timeout_s: float) -> Glance:
+        """What the guest runs, without a look at its store.
+
+        Raises:
+            GuestError: the connection was lost, or the guest did not say.
+        """
+        result = await self.run(_GLANCE, timeout_s)
+        lines = result.stdout.splitlines()
+        if not result.ok or len(lines) != _GLANCE_LINES:
+            why = " ".join(result.stderr.split()) or _ended(result.end, timeout_s)
+            raise GuestError(f"guest {self._name} does not say what it runs: {why}")
+        return Glance(*(line.strip() for line in lines))
+
+    async def refresh(self, timeout_s: float) -> None:
+        """Have the guest forget what it knew of its files, so that its overlay looks at the share anew.
+
+        Raises:
+            GuestError: it may not, or the connection was lost.
+        """
+        result = await self.run(_FORGET, timeout_s)
+        if not result.ok:
+            why = " ".join(result.stderr.split()) or _ended(result.end, timeout_s)
+            raise GuestError(
+                f"the caches of guest {self._name} cannot be dropped: {why}",
+                hint="it takes root and a writable /proc/sys; nixvm-loop rebuild --force restarts the guest instead",
+            )
+
+    async def advance(self, switch: Switch, timeout_s: float) -> None:
+        """Begin a live switch, or go on following it, until it is over or `timeout_s` has passed.
+
+        Raises:
+            GuestError: the connection was lost; a switch that was begun goes on, and can be followed on another one.
+        """
+        command, stdin = switch.command()
+        result = await self.run(command, timeout_s, stdin=stdin, on_line=switch.take)
+        switch.complaints += result.stderr.splitlines()
+        if result.end is CommandEnd.EXITED and not switch.over:
+            switch.died = True  # the shell broke off
+
+    async def run(
+        self, command: str, timeout_s: float, *, stdin: bytes = b"", on_line: Callable[[str], object] | None = None
+    ) -> CommandResult:
+        """Run a command line by the user's shell in the guest; `on_line` gets its output as it comes.
 
         Past `timeout_s`, or 4 MiB of output, the command is killed as far as the guest's sshd allows.
 
@@ -123,7 +176,7 @@ class Connection:
         """
         import asyncssh  # noqa: PLC0415  # slow to import
 
-        output = _Output()
+        output = _Output(on_line)
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
@@ -183,9 +236,17 @@ class _FloodError(Exception):
 class _Output:
     """What a command has said so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_line: Callable[[str], object] | None = None) -> None:
         self.stdout = bytearray()
         self.stderr = bytearray()
+        self._on_line = on_line
+        self._told = 0
+
+    def tell(self) -> None:
+        """Hand on the lines of standard output that are whole by now."""
+        while self._on_line is not None and (end := self.stdout.find(b"\n", self._told)) >= 0:
+            self._on_line(self.stdout[self._told : end].decode("utf-8", "replace"))
+            self._told = end + 1
 
     def result(self, end: CommandEnd, exit_status: int | None = None) -> CommandResult:
         """The result with what was said until now; what is not UTF-8 is replaced."""
@@ -195,8 +256,8 @@ class _Output:
 
 async def _converse(process: asyncssh.SSHClientProcess[bytes], stdin: bytes, output: _Output) -> None:
     tasks = [
-        asyncio.ensure_future(_take(process.stdout, output.stdout)),
-        asyncio.ensure_future(_take(process.stderr, output.stderr)),
+        asyncio.ensure_future(_take(process.stdout, output.stdout, output.tell)),
+        asyncio.ensure_future(_take(process.stderr, output.stderr, lambda: None)),
         asyncio.ensure_future(_feed(process.stdin, stdin)),
     ]
     try:
@@ -207,9 +268,10 @@ async def _converse(process: asyncssh.SSHClientProcess[bytes], stdin: bytes, out
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _take(reader: Any, said: bytearray) -> None:
+async def _take(reader: Any, said: bytearray, tell: Callable[[], None]) -> None:
     while chunk := await reader.read(_CHUNK_BYTES):
         said += chunk
+        tell()
         if len(said) > _OUTPUT_LIMIT_BYTES:
             raise _FloodError
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass, field
-from enum import Enum
-from functools import cache
-from importlib import resources
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import mountinfo
 from nixvm_loop.errors import GuestError
+from nixvm_loop.guest.script import Script
 from nixvm_loop.model.facts import GuestFacts, ProbeResult, Space, WriteProbe
 
 if TYPE_CHECKING:
     from nixvm_loop.model.settings import StoreSettings
 
-# dropbear takes command lines of up to 9,000 bytes; longer lists of paths come by standard input.
-_COMMAND_LIMIT_BYTES: Final = 8_000
-_PATHS_FROM_INPUT: Final = "set -f\nset -- $(cat)\nset +f"
 # Prints the state, then the failed units; the caller bounds the wait.
 UNITS_COMMAND: Final = (
     "systemctl is-system-running --wait; systemctl list-units --state=failed --plain --full --no-legend --no-pager"
@@ -33,13 +27,6 @@ _PROBE_RESULTS: Final = {
     4: ProbeResult.REFUSED,
     5: ProbeResult.REFUSED,
 }
-
-
-class Reader(Enum):
-    """Which shell reads the script: starting a second one costs time, but a login shell may be an unusual one."""
-
-    LOGIN_SHELL = "login shell"
-    SH = "sh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +42,18 @@ class FactsRequest:
     paths: tuple[str, ...] = ()
     nonce: str = field(default_factory=lambda: token_hex(8))
 
-    def command(self, reader: Reader) -> str:
-        """The command line for the guest."""
-        text = self._text(f"set -- {self._names}")
-        if self.stdin:
-            text = self._text(_PATHS_FROM_INPUT)
-        return text if reader is Reader.LOGIN_SHELL else f"exec /bin/sh -c {shlex.quote(text)}"
-
     @property
-    def stdin(self) -> bytes:
-        """What the command reads: the paths, unless the command line has room for them."""
-        if len(self._text(self._names)) <= _COMMAND_LIMIT_BYTES:
-            return b""
-        return "\n".join(self._short_paths).encode()
-
-    @property
-    def _names(self) -> str:
-        return " ".join(shlex.quote(path) for path in self._short_paths)
-
-    @property
-    def _short_paths(self) -> tuple[str, ...]:
-        # They are looked up from within the folder, which is faster as well.
+    def script(self) -> Script:
+        """What the guest's shell gets."""
         folder = self.store.mount_point.rstrip("/")
-        return tuple(path.removeprefix(f"{folder}/") for path in self.paths)
-
-    def _text(self, paths: str) -> str:
         settings = {
             "token": f"@{self.nonce}",
             "nonce": self.nonce,
-            "mount_point": self.store.mount_point.rstrip("/"),
+            "mount_point": folder,
+            "ro_store": self.store.ro_store,
             "rw_store": self.store.rw_store,
         }
-        assignments = [f"{name}={shlex.quote(value)}" for name, value in settings.items()]
-        return "\n".join([*assignments, paths, _script()])
+        return Script("facts.sh", settings, folder, self.paths)
 
 
 def is_whole(output: str, request: FactsRequest) -> bool:
@@ -110,7 +76,7 @@ def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> G
         )
     lines = {name: tuple(line for line in text.splitlines() if line) for name, text in sections.items()}
     mounts = mountinfo.parse(sections.get("mounts", ""))
-    missing, checked = _missing(lines.get("missing", ()), request)
+    unseen, checked = _unseen(lines.get("missing", ()), request)
     space, space_lacks = _space(lines.get("probes", ()))
     write, write_lacks = _write_probe(lines.get("probes", ()))
     state, failed = _units(lines.get("units", ()))
@@ -126,7 +92,9 @@ def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> G
         rw_store=space,
         store_write=write,
         paths_checked=checked,
-        missing_paths=missing,
+        missing_paths=tuple(path for paths in unseen.values() for path in paths),
+        hidden_paths=unseen["hidden"],
+        stale_paths=unseen["stale"],
         system_state=state,
         failed_units=failed,
         lacks=(*space_lacks, *write_lacks),
@@ -137,12 +105,6 @@ def units_from(output: str) -> tuple[str | None, tuple[str, ...]]:
     """The system's state and the failed units, from what `UNITS_COMMAND` printed."""
     state, *rest = output.splitlines() or [""]
     return state.strip() or None, _unit_names(rest)
-
-
-@cache
-def _script() -> str:
-    text = resources.files("nixvm_loop.guest").joinpath("facts.sh").read_text(encoding="utf-8")
-    return "".join(line for line in text.splitlines(keepends=True) if line.strip() and not line.startswith("#"))
 
 
 def _sections(output: str, request: FactsRequest) -> dict[str, str]:
@@ -177,13 +139,19 @@ def _space(probes: tuple[str, ...]) -> tuple[Space | None, tuple[str, ...]]:
     return space, ()
 
 
-def _missing(lines: tuple[str, ...], request: FactsRequest) -> tuple[tuple[str, ...], int | None]:
+def _unseen(lines: tuple[str, ...], request: FactsRequest) -> tuple[dict[str, tuple[str, ...]], int | None]:
+    """The paths that were not seen, by how that is, and how many were looked for; None if the guest did not say."""
     *names, last = lines or ("",)
     word, _, count = last.partition(" ")
+    found: dict[str, tuple[str, ...]] = {"hidden": (), "stale": (), "absent": ()}
     if word != "looked-for" or not count.isdecimal():
-        return (), None
+        return found, None
     mount_point = request.store.mount_point.rstrip("/")
-    return tuple(name if name.startswith("/") else f"{mount_point}/{name}" for name in names), int(count)
+    for line in names:
+        kind, _, name = line.partition(" ")
+        if kind in found:
+            found[kind] += (name if name.startswith("/") else f"{mount_point}/{name}",)
+    return found, int(count)
 
 
 def _write_probe(probes: tuple[str, ...]) -> tuple[WriteProbe | None, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-# Tells what runs in this guest. FactsRequest puts settings in front of it: token, nonce, mount_point, rw_store and, as
+# Tells what runs in this guest. FactsRequest puts settings in front of it: token, nonce, mount_point, ro_store, rw_store and, as
 # positional parameters, the store paths to look for. The login shell reads it, so it must suit any shell with POSIX's
 # syntax. Whatever fails leaves its section empty: the reader knows what that means. Starting a process takes 30 ms
 # and more on an emulated processor, so the shell itself does what it can, and what it cannot is done side by side.
@@ -20,6 +20,16 @@ section "$1"
 cd -P "$2" 2>/dev/null && pwd -P
 }
 
+# The share itself shows what the overlay hides; what was replaced under the overlay is stale to it.
+unseen() {
+kind=absent
+if [ -e "$ro_store/$1" ] || [ -L "$ro_store/$1" ]; then
+kind=hidden
+case $(ls -d "$1" 2>&1) in *[Ss]tale*) kind=stale ;; esac
+fi
+printf '%s %s\n' $kind "$1"
+}
+
 look_around() {
 first_line boot-id /proc/sys/kernel/random/boot_id
 first_line uptime /proc/uptime
@@ -31,7 +41,7 @@ section mounts
 while IFS= read -r line; do printf '%s\n' "$line"; done </proc/self/mountinfo
 section missing
 if cd "$mount_point"; then
-for name; do [ -e "$name" ] || [ -L "$name" ] || printf '%s\n' "$name"; done
+for name; do [ -e "$name" ] || [ -L "$name" ] || unseen "$name"; done
 echo "looked-for $#"
 fi
 }

@@ -68,6 +68,16 @@ class WriteProbe:
 
 
 @dataclass(frozen=True, slots=True)
+class Glance:
+    """What a guest runs, asked in passing; the systems with every link followed."""
+
+    boot_id: str
+    booted_system: str
+    current_system: str
+    cmdline: str
+
+
+@dataclass(frozen=True, slots=True)
 class GuestFacts:
     """What one look into the guest showed. None stands for what the guest did not tell.
 
@@ -79,7 +89,9 @@ class GuestFacts:
         rw_store: How full the filesystem is that holds the store's writable layer.
         store_write: None only when the guest did not say.
         paths_checked: How many store paths were looked up through the store's mount point.
-        missing_paths: Those of them that were not there.
+        missing_paths: Those of them that were not there, by any of these reasons.
+        hidden_paths: Those that the share has and the overlay hides: they were looked up before they were built.
+        stale_paths: Those that the share has and the overlay knows as they were before they were replaced.
         system_state: What `systemctl is-system-running` says; None where there is no systemd.
         failed_units: Known once the start-up is over.
         lacks: Programs that were looked for in vain.
@@ -97,6 +109,8 @@ class GuestFacts:
     store_write: WriteProbe | None = None
     paths_checked: int | None = None
     missing_paths: tuple[str, ...] = ()
+    hidden_paths: tuple[str, ...] = ()
+    stale_paths: tuple[str, ...] = ()
     system_state: str | None = None
     failed_units: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()

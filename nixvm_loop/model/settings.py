@@ -19,6 +19,8 @@ class ApplyMode(StrEnum):
     """How a new system reaches the guest."""
 
     RESTART = "restart"
+    AUTO = "auto"
+    SWITCH = "switch"
 
 
 class StopPolicy(StrEnum):
@@ -70,6 +72,7 @@ class ApplySettings:
     stop: StopPolicy = StopPolicy.GRACEFUL
     stop_timeout_s: float = 10.0
     boot_timeout_s: float = 120.0
+    switch_timeout_s: float = 120.0
     rollback: bool = True
     kernel_params: tuple[str, ...] = ("console=ttyS0",)
 

@@ -9,12 +9,16 @@ from pathlib import Path  # noqa: TC003  # as above
 
 
 class Stage(StrEnum):
-    """A cycle's parts, in their order; `build` is made of `eval` and `realise`."""
+    """A cycle's parts, in their order; `build` is made of `eval` and `realise`.
+
+    After the flip, a guest that is switched live has `switch` in the place of `domain` and `boot`.
+    """
 
     BUILD = "build"
     EVAL = "eval"
     REALISE = "realise"
     FLIP = "flip"
+    SWITCH = "switch"
     DOMAIN = "domain"
     BOOT = "boot"
     VERIFY = "verify"
@@ -73,6 +77,30 @@ class Artifacts:
     initrd: Path
     kernel_params: tuple[str, ...]
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A system in the store as the decision about the action sees it: what of it only a boot puts in place.
+
+    Attributes:
+        cmdline: The whole command line that it boots, or booted, with.
+        modules: The folder of the kernel's modules, None when it has none.
+        release: The kernel's, as the modules' folder tells it.
+        init_interface: What stage 1 and stage 2 agree on, as `init-interface-version` says.
+        store_mounts: The entries of its fstab at `/nix` and below: device, mount point, type and options each.
+        switchable: Whether it has a `switch-to-configuration`.
+    """
+
+    toplevel: Path
+    cmdline: str
+    kernel: Path
+    initrd: Path
+    modules: Path | None = None
+    release: str | None = None
+    init_interface: str = ""
+    store_mounts: tuple[tuple[str, ...], ...] = ()
+    switchable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,5 +4,16 @@ from nixvm_loop.nix.queries import Revision, closure, revision
 from nixvm_loop.nix.run import build
 from nixvm_loop.nix.sources import missing_lock, own_root, source_roots
 from nixvm_loop.nix.system import read_artifacts
+from nixvm_loop.nix.traits import read_system
 
-__all__ = ["Revision", "build", "closure", "missing_lock", "own_root", "read_artifacts", "revision", "source_roots"]
+__all__ = [
+    "Revision",
+    "build",
+    "closure",
+    "missing_lock",
+    "own_root",
+    "read_artifacts",
+    "read_system",
+    "revision",
+    "source_roots",
+]

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from nixvm_loop.events.emitter import Sink
     from nixvm_loop.model.clock import Clock
 
-__all__ = ["Output", "QuitKey", "Verbosity", "resolve", "sink"]
+__all__ = ["Keys", "Output", "Verbosity", "resolve", "sink"]
 
 _TERMINALS_WITHOUT_CURSOR = frozenset({"dumb", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)
-class QuitKey:
-    """`q`, typed into `stdin`, which ends a live view's command by `on_quit`."""
+class Keys:
+    """What is typed into `stdin` while a live view is shown: `on_key` gets each key, as the character it is."""
 
     stdin: TextIO
-    on_quit: Callable[[], None]
+    on_key: Callable[[str], None]
 
 
 def resolve(output: Output, stdout: TextIO) -> Output:
@@ -46,7 +46,7 @@ def sink(
     *,
     verbosity: Verbosity = Verbosity.NORMAL,
     on_lost: Callable[[OSError], None] | None = None,
-    quit_key: QuitKey | None = None,
+    keys: Keys | None = None,
 ) -> Iterator[Sink]:
     """The listener that shows events in the form asked for; the terminal is restored at the end.
 
@@ -73,7 +73,7 @@ def sink(
         else:
             from nixvm_loop.present.live import LiveSink  # noqa: PLC0415  # as above
 
-            with LiveSink(stdout, out, clock, verbosity, quit_key) as live:
+            with LiveSink(stdout, out, clock, verbosity, keys) as live:
                 yield live
 
 

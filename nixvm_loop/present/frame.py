@@ -59,7 +59,11 @@ def stages_of(cycle: CycleView) -> tuple[Stage, ...]:
     parts: tuple[Stage, ...] = (Stage.EVAL, Stage.REALISE)
     if cycle.stage(Stage.BUILD) is not None and not any(cycle.stage(part) for part in parts):
         parts = (Stage.BUILD,)
-    return (*parts, Stage.FLIP, Stage.DOMAIN, Stage.BOOT, Stage.VERIFY)
+    switched = cycle.action is Action.SWITCH or cycle.stage(Stage.SWITCH) is not None
+    restarted = not switched or cycle.action is Action.RESTART
+    live: tuple[Stage, ...] = (Stage.SWITCH,) if switched else ()
+    boot: tuple[Stage, ...] = (Stage.DOMAIN, Stage.BOOT) if restarted else ()
+    return (*parts, Stage.FLIP, *live, *boot, Stage.VERIFY)
 
 
 def _stage_item(stage: Stage, view: StageView | None, now: datetime) -> Text:
@@ -82,6 +86,8 @@ def _idle(state: ViewState, width: int) -> Text:
     if not state.watching:
         return left
     waiting = Text(f"waiting for changes in {state.files} files", style="dim")
+    if state.paused:
+        waiting = Text("paused: p goes on", style="yellow")
     if left.cell_len + waiting.cell_len >= width:
         waiting = Text("waiting", style="dim")
     return spread(left, waiting, width)
@@ -201,7 +207,9 @@ def _booting(cycle: CycleView) -> list[Text]:
     boot = cycle.stage(Stage.BOOT)
     domain = cycle.stage(Stage.DOMAIN)
     starts = domain is not None and domain.ok is None and bool(cycle.console)
-    if not starts and (boot is None or boot.ok is True):
+    switch = cycle.stage(Stage.SWITCH)
+    switches = switch is not None and switch.ok is None
+    if not starts and not switches and (boot is None or boot.ok is True):
         return []
     lines = [Text.assemble(("│ ", "cyan"), (line, "dim")) for line in cycle.console]
     if cycle.waiting is not None:

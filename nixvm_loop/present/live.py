@@ -1,7 +1,7 @@
 """The live view: finished cycles and errors scroll by as text, the cycle under way is redrawn below them.
 
 It draws only on change, at most twelve times a second, and once a second while a cycle runs; between cycles never.
-In the background it draws nothing: only the text that scrolls by is written. `q` ends a command that asked for it.
+In the background it draws nothing: only the text that scrolls by is written. Keys go to a command that asked for them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from nixvm_loop.events.types import Event, Stamped
     from nixvm_loop.model.clock import Clock
-    from nixvm_loop.present import QuitKey
+    from nixvm_loop.present import Keys
     from nixvm_loop.present.choice import Verbosity
     from nixvm_loop.present.stream import LineWriter
 
@@ -49,13 +49,13 @@ class LiveSink:
         out: LineWriter,
         clock: Clock,
         verbosity: Verbosity,
-        quit_key: QuitKey | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self._stdout = stdout
         self._clock = clock
         self._verbosity = verbosity
         self._out = out
-        self._quit_key = quit_key
+        self._keys = keys
         self._painter = Painter(self._out)
         self._console = Console(file=stdout, force_terminal=True, highlight=False)
         self._state = ViewState()
@@ -106,16 +106,17 @@ class LiveSink:
 
     def _take_keys(self, until: ExitStack) -> None:
         self._loop = _running_loop()
-        if self._quit_key is not None and self._quit_key.stdin.isatty():
-            self._keyboard = Keyboard(self._quit_key.stdin.fileno(), self._loop, self._typed)
+        if self._keys is not None and self._keys.stdin.isatty():
+            self._keyboard = Keyboard(self._keys.stdin.fileno(), self._loop, self._typed)
         else:
             self._keyboard = Keyboard(self._stdout.fileno())
         self._keyboard.take()
         until.callback(self._keyboard.give_back)
 
     def _typed(self, keys: bytes) -> None:
-        if self._quit_key is not None and b"q" in _SPECIAL_KEY.sub(b"", keys):
-            self._quit_key.on_quit()
+        if self._keys is not None:
+            for key in _SPECIAL_KEY.sub(b"", keys).decode("ascii", "replace"):
+                self._keys.on_key(key)
 
     def _suspend(self) -> None:
         self._stop_timer()

@@ -132,6 +132,13 @@ class PlainSink:
         if self._verbose:
             self._say(f"console> {clean(event.line, LINE_LIMIT)}")
 
+    def _switch_log(self, event: ev.SwitchLog, _: Stamped) -> None:
+        if self._verbose:
+            self._say(f"switch> {clean(event.line, LINE_LIMIT)}")
+
+    def _paused(self, event: ev.LoopPaused, _: Stamped) -> None:
+        self._say("paused: saves start no cycles" if event.paused else "no longer paused")
+
     def _waiting(self, event: ev.GuestWaiting, _: Stamped) -> None:
         if self._verbose or event.seconds - self._waited_s >= _WAITING_SAID_EVERY_S:
             self._waited_s = event.seconds
@@ -186,6 +193,8 @@ class PlainSink:
         ev.DomainState: _domain,
         ev.Console: _console,
         ev.GuestWaiting: _waiting,
+        ev.SwitchLog: _switch_log,
+        ev.LoopPaused: _paused,
         ev.CheckFinished: _check,
         ev.RolledBack: _rolled_back,
         ev.Finding: _finding,

@@ -181,8 +181,14 @@ def _waiting(cycle: CycleView, event: ev.GuestWaiting, _: datetime) -> CycleView
     return replace(cycle, waiting=WaitingView(event.attempt, event.seconds))
 
 
+def _switch_log(cycle: CycleView, event: ev.SwitchLog, _: datetime) -> CycleView:
+    line = clean(event.line, LINE_LIMIT)
+    return replace(cycle, console=(*cycle.console, line)[-CONSOLE_LINES:]) if line else cycle
+
+
 def _check(cycle: CycleView, event: ev.CheckFinished, _: datetime) -> CycleView:
-    return replace(cycle, checks=(*cycle.checks, clean_check(event))[:_CHECKS])
+    others = tuple(check for check in cycle.checks if check.check != event.check)
+    return replace(cycle, checks=(*others, clean_check(event))[:_CHECKS])
 
 
 def _rolled_back(cycle: CycleView, event: ev.RolledBack, _: datetime) -> CycleView:
@@ -193,8 +199,13 @@ def _rolled_back_anywhere(state: ViewState, event: ev.RolledBack, _: Stamped) ->
     return replace(state, generation=event.to)
 
 
+def _loop_paused(state: ViewState, event: ev.LoopPaused, _: Stamped) -> ViewState:
+    return replace(state, paused=event.paused)
+
+
 ANYWHERE: dict[type[Any], _Anywhere] = {
     ev.LoopStarted: _loop_started,
+    ev.LoopPaused: _loop_paused,
     ev.LoopStopped: _loop_stopped,
     ev.ChangesSeen: _changes_seen,
     ev.CycleStarted: _cycle_started,
@@ -214,6 +225,7 @@ IN_CYCLE: dict[type[Any], _InCycle] = {
     ev.ActionChosen: _action,
     ev.Console: _console,
     ev.GuestWaiting: _waiting,
+    ev.SwitchLog: _switch_log,
     ev.CheckFinished: _check,
     ev.RolledBack: _rolled_back,
 }

@@ -106,6 +106,7 @@ class ViewState:
     """Everything that the screen shows.
 
     Attributes:
+        paused: Whether it waits although there are saves.
         watching: Whether a loop runs; a single cycle's error is left to whoever started it.
         newer: Paths of a change set that came while a cycle ran.
         last: The last finished cycles, the newest first.
@@ -114,6 +115,7 @@ class ViewState:
 
     guest: str | None = None
     watching: bool = False
+    paused: bool = False
     roots: tuple[str, ...] = ()
     files: int = 0
     domain_state: str | None = None

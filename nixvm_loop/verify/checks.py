@@ -160,15 +160,32 @@ def _complete(expected: Expected, facts: GuestFacts) -> _Result:
     if facts.paths_checked is None:
         return _of(passed=False, expected=wanted, actual=_NOTHING, hint="can its store be entered at all?")
     missing = facts.missing_paths
-    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-    looked = f"{facts.paths_checked - len(missing)} seen"
+    curable = (*facts.hidden_paths, *facts.stale_paths)
+    gone = tuple(path for path in missing if path in expected.gone)
+    absent = tuple(path for path in missing if path not in {*curable, *gone})
+    parts = [
+        f"{facts.paths_checked - len(missing)} seen",
+        *_named("hidden by the overlay: ", tuple(path for path in facts.hidden_paths if path not in gone)),
+        *_named("stale in the overlay: ", tuple(path for path in facts.stale_paths if path not in gone)),
+        *_named("gone from the host's store: ", gone),
+        *_named("missing ", absent),
+    ]
+    hint = "does the share serve this host's store?"
+    if gone:
+        hint = "they were deleted under the guest: nixvm-loop rebuild builds them again"
+    elif curable:
+        hint = "nixvm-loop verify --refresh has the guest look anew: it knew them from before they changed"
     return _of(
         passed=not missing and facts.paths_checked == len(expected.paths),
         expected=wanted,
-        actual=f"{looked}, missing {', '.join(missing[:_SHOWN])}{more}" if missing else looked,
-        hint="does the share serve this host's store? A path that the guest looked for before it was built stays "
-        "hidden until: echo 2 > /proc/sys/vm/drop_caches",
+        actual=", ".join(parts),
+        hint=hint,
     )
+
+
+def _named(what: str, paths: tuple[str, ...]) -> list[str]:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return [f"{what}{', '.join(paths[:_SHOWN])}{more}"] if paths else []
 
 
 def _write(expected: Expected, facts: GuestFacts) -> _Result:

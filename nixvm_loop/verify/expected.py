@@ -29,7 +29,7 @@ class Expected:
 
     Attributes:
         system: The toplevel that was built: it must be current.
-        booted_system: The toplevel that must be booted: `system`, except after a switch.
+        booted_system: The toplevel that must be booted: `system`, except in a boot that was switched to it.
         cmdline: The booted generation's, with its one `init=`.
         kernel: The booted generation's, as a store path; so is `initrd`.
         live_kernel: What the running domain's XML names, every link followed; None when it names none.
@@ -37,6 +37,7 @@ class Expected:
         previous_boot_id: Of the boot before this cycle, None when it is not known.
         since_start_s: How long before the look into the guest nixvm-loop started the domain; None if it did not.
         paths: The store paths that the guest was asked for.
+        gone: Those that this host does not have any more.
         settings: The checks of the config; those without a command say whether a check of ours is required.
     """
 
@@ -54,4 +55,5 @@ class Expected:
     host_share: HostShare = HostShare.UNKNOWN
     store: StoreSettings = StoreSettings()  # noqa: RUF009  # it is frozen
     paths: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
     settings: tuple[CheckSettings, ...] = ()

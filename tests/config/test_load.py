@@ -95,7 +95,7 @@ domain = "-x"
 
 [guests.demo.apply] # a comment
 stop_timeout = 10
-mode = "auto"
+mode = "automatic"
 rollback = "yes"
 kernel_params = ["a b", "init=/x", 3]
 [guests.demo.aply]
@@ -128,7 +128,7 @@ nixvm-loop.toml:5: guests.demo.atribute: unknown key; did you mean guests.demo.a
 nixvm-loop.toml:6: guests.demo.ssh_port: unknown key; did you mean guests.demo.machine.ssh_port?
 nixvm-loop.toml:7: guests.demo.domain: expected a domain's name, without slashes and not starting with a blank, - or ., not "-x"
 nixvm-loop.toml:10: guests.demo.apply.stop_timeout: expected a duration with its unit, such as "40ms", "2s" or "5m", not 10
-nixvm-loop.toml:11: guests.demo.apply.mode: "auto" is not available in this version, only "restart"
+nixvm-loop.toml:11: guests.demo.apply.mode: expected "restart" or "auto" or "switch", not "automatic"
 nixvm-loop.toml:12: guests.demo.apply.rollback: expected true or false, not "yes"
 nixvm-loop.toml:13: guests.demo.apply.kernel_params[0]: expected one kernel parameter that is not init=, not "a b"
 nixvm-loop.toml:13: guests.demo.apply.kernel_params[1]: expected one kernel parameter that is not init=, not "init=/x"

@@ -46,6 +46,8 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.DomainState("running"),
     ev.Console("demo login: "),
     ev.GuestWaiting(2, 1.5),
+    ev.SwitchLog("starting the following units: a.service"),
+    ev.LoopPaused(paused=True),
     ev.CheckFinished("store-share", True, True, "virtiofs", "virtiofs", None),
     ev.RolledBack(8, 7),
     ev.Finding("kvm", Severity.WARNING, "no KVM", "load kvm_intel"),
@@ -94,6 +96,8 @@ generation_flipped","from":null,"to":1}
 domain_state","state":"running"}
 console","line":"demo login: "}
 guest_waiting","attempt":2,"seconds":1.5}
+switch_log","line":"starting the following units: a.service"}
+loop_paused","paused":true}
 check_finished","check":"store-share","ok":true,"required":true,"expected":"virtiofs","actual":"virtiofs","hint":null}
 rolled_back","from":8,"to":7}
 finding","id":"kvm","severity":"warning","message":"no KVM","fix":"load kvm_intel"}

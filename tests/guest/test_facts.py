@@ -9,7 +9,8 @@ import pytest
 
 from nixvm_loop.errors import GuestError
 from nixvm_loop.guest import FactsRequest
-from nixvm_loop.guest.facts import Reader, facts_from, is_whole, units_from
+from nixvm_loop.guest.facts import facts_from, is_whole, units_from
+from nixvm_loop.guest.script import Reader
 from nixvm_loop.model.facts import GuestFacts, ProbeResult, Space, WriteProbe
 from nixvm_loop.model.settings import StoreSettings
 
@@ -22,8 +23,8 @@ def ask(request: FactsRequest, shell: str, reader: Reader = Reader.LOGIN_SHELL, 
     """What this machine answers, asked through a shell."""
     env = {**os.environ, **({} if path is None else {"PATH": path})}
     program, *rest = shell.split()
-    argv = [str(shutil.which(program)), *rest, "-c", request.command(reader)]
-    done = subprocess.run(argv, input=request.stdin, capture_output=True, check=True, env=env)
+    argv = [str(shutil.which(program)), *rest, "-c", request.script.command(reader)]
+    done = subprocess.run(argv, input=request.script.stdin, capture_output=True, check=True, env=env)
     return facts_from(done.stdout.decode(), request)
 
 
@@ -45,17 +46,17 @@ def altered(*changes: tuple[str, str]) -> GuestFacts:
 def test_a_real_guests_answer_is_read() -> None:
     """Every fact is in the answer that was recorded from the mini guest."""
     facts = facts_from(ANSWER, RECORDED)
-    system = "/nix/store/jr73hd54v4cg7ssmngh72c6dvfxjgz1i-nixos-system-demo-1"
+    system = "/nix/store/hqqxjpb9xxkfx9rpgck8q7zfb7x25xcq-nixos-system-demo-1"
     assert (facts.booted_system, facts.current_system) == (system, system)
-    assert facts.boot_id == "e6fb08c0-c68f-4c90-8593-6aaf60aa77b7"
-    assert facts.uptime_s == 5.16
+    assert facts.boot_id == "722c87a7-d540-427e-b845-8cab6ca630a0"
+    assert facts.uptime_s == 6.21
     assert facts.cmdline == f"init={system}/init console=ttyS0 panic=-1 quiet init_on_alloc=0 cryptomgr.notests"
     assert facts.kernel_release == "6.1.0-56-cloud-amd64"
     assert facts.share is not None
     assert (facts.share.fs_type, facts.share.source) == ("virtiofs", "nix-store-share")
     assert facts.store is not None
     assert facts.store.lower_layers == ("/nix/.ro-store",)
-    assert facts.rw_store == Space(0, 60005 * 4096, 4, 60005)
+    assert facts.rw_store == Space(0, 60051 * 4096, 4, 60051)
     assert facts.store_write == WriteProbe(ProbeResult.WRITTEN)
     assert facts.paths_checked == 2
     assert facts.missing_paths == ("/nix/store/00000000000000000000000000000000-nowhere",)
@@ -127,7 +128,7 @@ def test_the_write_probe_is_read(said: str, probe: WriteProbe | None) -> None:
 
 def test_a_guest_without_stat_lacks_it() -> None:
     """That is not the same as a layer that is not there."""
-    space = "space 4096 60005 60005 60005 60005 60001"
+    space = "space 4096 60051 60051 60051 60051 60047"
     assert altered((space, "space failed 127")).lacks == ("stat",)
     assert altered((space, "space failed 1")).lacks == ()
     assert altered((space, "space failed 1")).rw_store is None
@@ -179,7 +180,7 @@ def test_a_long_list_comes_by_standard_input(tmp_path: Path, shell: str) -> None
     (tmp_path / "b?d").touch()
     names = [f"{number:032}-a-package-with-a-name" for number in range(2000)]
     request = here(tmp_path, "b?d", *names)
-    assert len(request.command(Reader.LOGIN_SHELL)) < 9000
+    assert len(request.script.command(Reader.LOGIN_SHELL)) < 9000
     facts = ask(request, shell)
     assert facts.paths_checked == 2001
     assert len(facts.missing_paths) == 2000
@@ -189,7 +190,7 @@ def test_a_long_list_comes_by_standard_input(tmp_path: Path, shell: str) -> None
 def test_a_guest_without_programs_still_answers(tmp_path: Path, shell: str) -> None:
     """What the shell knows by itself is told; the rest is lacking, not wrong."""
     request = here(tmp_path)
-    command = request.command(Reader.LOGIN_SHELL).replace(
+    command = request.script.command(Reader.LOGIN_SHELL).replace(
         "/run/current-system/sw/bin:/run/wrappers/bin:/usr/sbin:/usr/bin:/sbin:/bin", "/nowhere"
     )
     program, *rest = shell.split()
@@ -215,7 +216,7 @@ def test_the_probe_writes_to_a_read_only_mount_and_leaves_no_trace(tmp_path: Pat
     script = f"mount -t tmpfs none {tmp_path} && mount -o remount,ro,bind {tmp_path} && exec sh"
     request = here(tmp_path)
     after = f"touch {tmp_path}/x 2>/dev/null || echo refused; ls -A {tmp_path} | wc -l"
-    text = f"{request.command(Reader.LOGIN_SHELL)}\n{after}\n"
+    text = f"{request.script.command(Reader.LOGIN_SHELL)}\n{after}\n"
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], input=text.encode(), capture_output=True, check=True)
     output = done.stdout.decode()
     facts = facts_from(output, request)
@@ -230,7 +231,7 @@ def test_the_probe_finds_a_full_layer(tmp_path: Path) -> None:
     """No inode is left: the attempt is refused and says why."""
     script = f"mount -t tmpfs -o nr_inodes=1 none {tmp_path} && exec sh"
     request = here(tmp_path)
-    text = request.command(Reader.LOGIN_SHELL).encode()
+    text = request.script.command(Reader.LOGIN_SHELL).encode()
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], input=text, capture_output=True, check=True)
     facts = facts_from(done.stdout.decode(), request)
     assert facts.store_write is not None

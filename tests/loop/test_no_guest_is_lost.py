@@ -25,8 +25,8 @@ from nixvm_loop.loop import (
     Work,
     step,
 )
-from nixvm_loop.model.settings import OnChange
-from nixvm_loop.model.values import Action, Artifacts, Generation, Verdict
+from nixvm_loop.model.settings import ApplyMode, OnChange
+from nixvm_loop.model.values import Action, Artifacts, Generation, System, Verdict
 
 CMDLINE = "console=ttyS0"
 
@@ -35,6 +35,12 @@ def artifacts(content: int) -> Artifacts:
     """The system of a content."""
     system = Path(f"/nix/store/{content}-system")
     return Artifacts(system, system / "kernel", system / "initrd", (), str(content))
+
+
+def system(content: int) -> System:
+    """The same as a decision sees it."""
+    built = artifacts(content)
+    return System(built.toplevel, CMDLINE, built.kernel, built.initrd)
 
 
 def generation(number: int, content: int) -> Generation:
@@ -72,8 +78,9 @@ class World:
             return Verdict.FAILED
         running = self.runs is not None
         sound = self.current is not None and self.runs == self.contents[self.current.number]
-        seen = Seen(running, None if sound else "it runs something else")
-        decision = decide(Wish.AS_NEEDED, artifacts(self.content), CMDLINE, self.current, seen)
+        current = None if self.current is None else system(self.contents[self.current.number])
+        seen = Seen(running, None if sound else "it runs something else", current=current)
+        decision = decide(Wish.AS_NEEDED, ApplyMode.RESTART, system(self.content), seen)
         if decision.action is Action.NONE:
             assert self.runs == self.content
             return Verdict.UNCHANGED

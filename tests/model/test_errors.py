@@ -28,6 +28,7 @@ CODES = {
     "AccessError": 6,
     "PinnedKeyError": 6,
     "VerificationError": 7,
+    "SwitchError": 7,
     "OutputError": 8,
     "InterruptedByUser": 130,
 }

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from nixvm_loop.guest import Access, FactsRequest, HostKeys, reach
-from nixvm_loop.guest.facts import Reader
+from nixvm_loop.guest.script import Reader
 from nixvm_loop.model.clock import SystemClock
 from nixvm_loop.model.settings import HostKeyPolicy, StoreSettings
 from nixvm_loop.model.values import SshTarget
@@ -23,7 +23,7 @@ async def _record(name: str, port: int, key: Path, paths: tuple[str, ...]) -> No
     host_keys = HostKeys(key.parent, name, HostKeyPolicy.OFF)
     connection = await reach(access, host_keys=host_keys, emit=lambda _: None, clock=SystemClock(), timeout_s=60.0)
     request = FactsRequest(StoreSettings(), paths, nonce="recorded")
-    result = await connection.run(request.command(Reader.LOGIN_SHELL), 30.0, stdin=request.stdin)
+    result = await connection.run(request.script.command(Reader.LOGIN_SHELL), 30.0, stdin=request.script.stdin)
     await connection.close()
     target = _ANSWERS / f"{name}.txt"
     target.parent.mkdir(exist_ok=True)

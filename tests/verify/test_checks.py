@@ -146,7 +146,26 @@ def test_any_one_wrong_fact_is_never_green(data: st.DataObject) -> None:
 
 def test_every_fact_that_can_be_wrong_is_tried() -> None:
     """A fact added later must get its wrong values above; what the guest lacks is no fact about its soundness."""
-    assert set(WRONGS) == set(GuestFacts.__dataclass_fields__) - {"lacks"}
+    kinds_of_missing = {"hidden_paths", "stale_paths"}
+    assert set(WRONGS) == set(GuestFacts.__dataclass_fields__) - {"lacks", *kinds_of_missing}
+
+
+@pytest.mark.parametrize(
+    ("facts", "gone", "actual", "hint"),
+    [
+        ({"hidden_paths": ("/a",)}, (), "1 seen, hidden by the overlay: /a", "--refresh"),
+        ({"stale_paths": ("/a",)}, (), "1 seen, stale in the overlay: /a", "--refresh"),
+        ({"stale_paths": ("/a",)}, ("/a",), "1 seen, gone from the host's store: /a", "rebuild builds them again"),
+        ({}, ("/a",), "1 seen, gone from the host's store: /a", "rebuild builds them again"),
+        ({}, (), "1 seen, missing /a", "does the share serve this host's store"),
+    ],
+)
+def test_why_a_path_is_not_seen(facts: dict[str, Any], gone: tuple[str, ...], actual: str, hint: str) -> None:
+    """What the overlay hides, what it knows from before, and what the host has lost are told apart."""
+    shown = replace(SOUND, missing_paths=("/a",), **facts)
+    found = next(one for one in checks(replace(EXPECTED, gone=frozenset(gone)), shown) if one.id == "store-complete")
+    assert (found.outcome, found.actual) == (Outcome.FAILED, actual)
+    assert hint in str(found.hint)
 
 
 @given(

@@ -1,0 +1,181 @@
+"""A look at the guest that runs, before anything is done to it: what is it, and may it stay as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nixvm_loop import nix
+from nixvm_loop.cycle.boot import connect
+from nixvm_loop.cycle.observe import Look, new_paths, observe
+from nixvm_loop.cycle.stage import stage
+from nixvm_loop.cycle.trial import required_that_failed
+from nixvm_loop.decide import Seen, Wish, may_switch
+from nixvm_loop.errors import AccessError, DomainError, GenerationError, GuestError
+from nixvm_loop.model.values import Action, Stage
+
+if TYPE_CHECKING:
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.cycle.site import Site
+    from nixvm_loop.events.types import Emit
+    from nixvm_loop.model.facts import Glance
+    from nixvm_loop.model.values import Check, Generation, System
+
+_LOOK_TIMEOUT_S: Final = 5.0
+_GLANCE_TIMEOUT_S: Final = 3.0
+# Of a guest, so long ago, that nobody started anew meanwhile.
+_FRESH_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the guest said it runs, and when (by the clock's monotonic time).
+
+    Attributes:
+        booted: The generation that it booted, None when that is none of ours.
+    """
+
+    glance: Glance
+    booted: Generation | None
+    taken_s: float
+
+    @property
+    def runs(self) -> Path:
+        """The toplevel that it runs now."""
+        return Path(self.glance.current_system)
+
+    def booted_system(self) -> System | None:
+        """What only a boot puts in place, as the guest booted it."""
+        return None if self.booted is None else nix.read_system(self.booted.toplevel, self.booted.cmdline)
+
+
+async def early_sight(context: Context) -> Sight | GuestError | None:
+    """Ask while Nix builds, so that nobody waits for the answer, nor for one that does not come; None if it is off."""
+    try:
+        domain = await context.link.domain()
+        if await domain.state() != "running":
+            return None
+        connection = await connect(context, domain, lambda _: None, _LOOK_TIMEOUT_S)
+        return _sight(context, await connection.glance(_GLANCE_TIMEOUT_S))
+    except GuestError as error:
+        return error
+    except DomainError:
+        return None  # the cycle will tell
+
+
+async def sight(context: Context, site: Site, early: Sight | GuestError | None, emit: Emit) -> Sight:
+    """What the guest runs. Raises GuestError when it does not say, AccessError when it does not let us in."""
+    if isinstance(early, GuestError):
+        raise early
+    if early is not None and context.clock.monotonic() - early.taken_s < _FRESH_S:
+        return early
+    connection = await connect(context, site.domain, emit, _LOOK_TIMEOUT_S)
+    return _sight(context, await connection.glance(_GLANCE_TIMEOUT_S))
+
+
+def _sight(context: Context, glance: Glance) -> Sight:
+    booted = context.generations.booted(Path(glance.booted_system), " ".join(glance.cmdline.split()))
+    return Sight(glance, booted, context.clock.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look at the running guest brought.
+
+    Attributes:
+        trouble: Why it cannot be left as it is, None when it is sound.
+        booted: Whether it is sound, and has booted the very generation that was looked for.
+    """
+
+    trouble: str | None
+    checks: tuple[Check, ...] = ()
+    booted: bool = False
+
+
+async def look(context: Context, site: Site, current: Generation, emit: Emit) -> Looked:
+    """Check the running guest against the current generation.
+
+    Raises:
+        AccessError: it does not let us in, and would not after a restart.
+    """
+    live = await site.domain.running()
+    if live is None:
+        return Looked("the domain has just stopped")
+    verified = context.generations.is_verified(current.number)
+    wanted = Look(
+        Action.NONE,
+        current,
+        live,
+        paths=() if verified else await new_paths(context, current),
+        switched_on=context.generations.switched_on(current.number),
+        settle_s=context.settings.apply.boot_timeout_s,
+    )
+    try:
+        with stage(emit, context.clock, Stage.VERIFY):
+            connection = await connect(context, site.domain, emit, _LOOK_TIMEOUT_S)
+            # A guest that is restarted anyway is not reported on.
+            seen = await observe(context, connection, wanted, lambda _: None)
+    except AccessError:
+        raise
+    except GuestError as error:
+        await context.link.drop_ssh()
+        return Looked(error.message)
+    failed = required_that_failed(seen.checks)
+    if failed:
+        return Looked(f"check {failed[0].id} failed: {failed[0].actual}", seen.checks)
+    return Looked(None, seen.checks, booted=seen.facts.booted_system == str(current.toplevel))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that was found out for a decision."""
+
+    seen: Seen
+    sight: Sight | None = None
+    looked: Looked | None = None
+
+
+async def view(
+    context: Context, site: Site, built: System, wish: Wish, *, early: Sight | GuestError | None, emit: Emit
+) -> View:
+    """Find out what a decision needs to know, and no more: a look into the guest costs time.
+
+    Raises:
+        AccessError: the guest does not let us in.
+    """
+    running = await site.domain.state() == "running"
+    known: Sight | None = None
+    trouble: str | None = None
+    if running and may_switch(wish, context.settings.apply.mode):
+        try:
+            known = await sight(context, site, early, emit)
+        except AccessError:
+            raise
+        except GuestError as error:
+            await context.link.drop_ssh()
+            trouble = error.message
+    current = site.current
+    may_stay = running and not site.changes and wish is Wish.AS_NEEDED and trouble is None
+    same = current is not None and (current.toplevel, current.cmdline) == (built.toplevel, built.cmdline)
+    looked: Looked | None = None
+    if may_stay and same and current is not None and (known is None or known.runs == built.toplevel):
+        looked = await look(context, site, current, emit)
+        trouble = looked.trouble
+    seen = Seen(
+        running=running,
+        trouble=trouble,
+        definition=site.changes,
+        current=None if current is None else nix.read_system(current.toplevel, current.cmdline),
+        booted=None if known is None else known.booted_system(),
+        runs=None if known is None else known.runs,
+    )
+    return View(seen, known, looked)
+
+
+def system_of(toplevel: Path, cmdline: str) -> System:
+    """A built system as a decision sees it. Raises GenerationError when it has gone from the store already."""
+    system = nix.read_system(toplevel, cmdline)
+    if system is None:
+        raise GenerationError(f"{toplevel} has just gone from the store", hint="build it again")
+    return system
