@@ -18,7 +18,8 @@ trap 'down reboot' TERM
 
 mount -o bind /nix/store /nix/store
 mount -o remount,ro,bind /nix/store
-cp -dR @skeleton@/. @etc@/. /
+cp -dR @skeleton@/. /
+cp -dR @etc@/links/. /etc
 ln -s @out@ /run/current-system
 ln -s @out@ /run/booted-system
 export PATH=/run/current-system/sw/bin
@@ -34,6 +35,7 @@ cat /sys/firmware/dmi/entries/11-*/raw | tr '\0' '\n' | while IFS= read -r text;
   esac
 done >/root/.ssh/authorized_keys
 
+[ ! -s @activation@ ] || sh -e @activation@ || echo "stage-2: the configuration's activation failed" >/dev/console
 [ ! -s @startup@ ] || sh -e @startup@ || fail "startup failed"
 
 dropbearkey -t ed25519 -f /run/host-key 2>/dev/null | while read -r type key _; do
@@ -45,15 +47,25 @@ dropbear -r /run/host-key -E -s -p 22 2>/var/log/sshd
 renice -n 10 -p $$ >/dev/null
 while read -r module; do modprobe "$module"; done <@assets@/late-modules
 acpid -d >/dev/null 2>&1 &
-mkdir /dev/pts /dev/shm
+mkdir /dev/pts
 mount -t devpts devpts /dev/pts
-mount -t tmpfs tmpfs /dev/shm
-chmod 1777 /tmp /dev/shm
+while read -r device point type options _; do
+  case $device$point in
+  '#'* | */ | */nix/*) continue ;;
+  esac
+  mkdir -p "$point"
+  mount -t "$type" -o "$options" "$device" "$point"
+done </etc/fstab
+chmod 1777 /tmp
 chmod 0700 /root
 ip link set lo up
 renice -n 0 -p $$ >/dev/null
 # shellcheck source=/dev/null
 . @services@
+for script in @etc@/etc/service/*; do
+  [ ! -L "$script" ] || start "${script##*/}" "$(readlink "$script")"
+done
+: >/run/nixos/booted
 
 # Pid 1 stays: it reaps orphans, and its traps run when a sleep ends or a signal comes.
 while :; do

@@ -1,11 +1,10 @@
 # What NixOS's `config.system.build` holds, built of the parts that assets.sh collected. There is nothing to edit here for a user of the guest.
-{ name, configuration, kernelParams, assetsHash }:
+{ name, configuration, fileSystems, kernelParams, assetsHash }:
 let
-  inherit (builtins) attrNames attrValues concatStringsSep map mapAttrs placeholder readFile toFile toJSON;
+  inherit (builtins) attrNames attrValues concatStringsSep listToAttrs map mapAttrs placeholder readFile replaceStrings toFile toJSON;
   inherit (configuration) label;
 
   system = "x86_64-linux";
-  lines = concatStringsSep "\n";
 
   # Already in the store, added by assets.sh under this hash: never built, never fetched.
   assets = derivation {
@@ -57,6 +56,7 @@ let
 
   etcFiles = {
     motd = configuration.motd + "\n";
+    fstab = import ./fstab.nix fileSystems;
     passwd = "root:*:0:0:root:/root:/bin/sh\n";
     group = "root:x:0:\n";
     shells = "/bin/sh\n";
@@ -67,28 +67,22 @@ let
     "udhcpc.script" = readFile ./udhcpc.sh;
   } // configuration.etc;
 
-  etc = run "etc" { } (lines (map
-    (path: ''
-      target=$out/etc/${path}
-      mkdir -p "''${target%/*}"
-      cp ${toFile "file" etcFiles.${path}} "$target"
-      case $(head -c 2 "$target") in '#!') chmod 0555 "$target" ;; esac
-    '')
-    (attrNames etcFiles)));
+  etc = import ./etc.nix { inherit run; } {
+    files = etcFiles;
+    links = listToAttrs (map
+      (service: { name = "service/${service}"; value = toFile service configuration.services.${service}; })
+      (attrNames configuration.services));
+  };
 
   # The directories and links of the root, which is an empty tmpfs at first.
   skeleton = run "skeleton" { inherit kernel; } ''
-    mkdir -p $out/bin $out/lib $out/lib64 $out/root/.ssh $out/run $out/tmp $out/usr $out/var/log
+    mkdir -p $out/bin $out/lib $out/lib64 $out/etc $out/root/.ssh $out/run/nixos $out/run/services $out/tmp $out/usr $out/var/log
     ln -s $assets/bin/sh $out/bin/sh
     ln -s /run/current-system/sw/bin $out/usr/bin
     ln -s $kernel/lib/modules $out/lib/modules
     ln -s $assets/libc $out/lib/x86_64-linux-gnu
     ln -s $assets/libc/ld-linux-x86-64.so.2 $out/lib64/ld-linux-x86-64.so.2
   '';
-
-  services = toFile "services" (lines (map
-    (service: "(${configuration.services.${service}}) 2>&1 | while read -r line; do echo \"${service}: $line\"; done > /dev/console &")
-    (attrNames configuration.services)) + "\n");
 
   # RFC 125: what boot loaders and nixvm-loop read.
   bootspec = {
@@ -105,27 +99,41 @@ let
 
   toplevel = run "nixos-system-${name}-${label}"
     {
-      inherit kernel initialRamdisk skeleton etc sw services label;
-      stage2 = ./stage-2.sh;
+      inherit kernel initialRamdisk skeleton etc sw label;
+      inherit (configuration) initInterfaceVersion;
+      init = ./stage-2.sh;
+      activate = ./activate.sh;
+      switch = ./switch-to-configuration.sh;
+      services = toFile "services.sh" (replaceStrings [ "@supervise@" ] [ "${./supervise.sh}" ] (readFile ./services.sh));
+      mounts = ./mounts.sh;
       startup = toFile "startup" configuration.startup;
+      activation = toFile "activation" configuration.activation;
       kernelParams = concatStringsSep " " kernelParams;
       bootspec = toJSON bootspec;
       passAsFile = [ "bootspec" ];
     } ''
-    mkdir $out
+    mkdir -p $out/bin
     ln -s $kernel/bzImage $out/kernel
     ln -s $kernel $out/kernel-modules
     ln -s $initialRamdisk/initrd $out/initrd
     ln -s $etc/etc $out/etc
     ln -s $sw $out/sw
     printf %s "$kernelParams" > $out/kernel-params
-    printf %s "mini 1" > $out/init-interface-version
+    printf %s "$initInterfaceVersion" > $out/init-interface-version
     printf %s "$label" > $out/nixos-version
     printf %s "$system" > $out/system
+    echo "$skeleton $etc" > $out/parts
     cp $bootspecPath $out/boot.json
-    sed "1s|.*|#!$assets/bin/sh|; s|@out@|$out|g; s|@assets@|$assets|g; s|@skeleton@|$skeleton|g; s|@etc@|$etc|g
-      s|@startup@|$startup|g; s|@services@|$services|g" $stage2 > $out/init
-    chmod 0555 $out/init
+
+    # script FILE TARGET: with the paths filled in.
+    script() {
+      sed "1s|^#!.*|#!$assets/bin/sh|; s|@out@|$out|g; s|@assets@|$assets|g; s|@skeleton@|$skeleton|g; s|@etc@|$etc|g
+        s|@startup@|$startup|g; s|@activation@|$activation|g; s|@services@|$services|g; s|@mounts@|$mounts|g" $1 > $2
+      chmod 0555 $2
+    }
+    script $init $out/init
+    script $activate $out/activate
+    script $switch $out/bin/switch-to-configuration
   '';
 in
 {

@@ -1,0 +1,169 @@
+"""What the guests themselves do in a live switch, asked for as a user would by hand: `switch-to-configuration test` by `nixvm-loop ssh`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from tests.e2e.lab import Lab
+
+ATTRIBUTE = "nixosConfigurations.demo.config.system.build.toplevel"
+STAYS, GOES, CHANGES = 'stays = "sleep 901";', 'goes = "sleep 902";', 'changes = "sleep 903";'
+COMES, CHANGED = 'comes = "sleep 904";', 'changes = "sleep 905";'
+FAILING = "echo at it; exit 7"
+SCRATCH = '{ device = "tmpfs"; fsType = "tmpfs"; options = [ "ro" ]; }'
+# The booted system, the boot, the mounts of the store: what no switch changes.
+LASTING = (
+    "readlink /run/booted-system; cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 3- /proc/self/mountinfo | grep /nix/"
+)
+SERVICES = r"""
+    for name in $(ls /run/services); do
+        while read -r pid _ status </run/services/$name && [ "$pid" = 0 ]; do usleep 50000; done
+        echo "$name ${status:-$pid}"
+    done
+    for pid in $(pidof sleep); do echo "$(tr '\0' ' ' </proc/$pid/cmdline) $pid"; done"""
+
+
+def built(lab: Lab) -> str:
+    """The system of the flake as it stands, built and held by a root."""
+    link = lab.folder / "next"
+    done = lab.run("nix", "build", "--no-warn-dirty", "-o", str(link), f"{lab.flake}#{ATTRIBUTE}")
+    assert done.returncode == 0, done.stderr
+    return str(link.readlink())
+
+
+def switch(lab: Lab, system: str, verb: str = "test") -> subprocess.CompletedProcess[str]:
+    """What a user types, its output and its exit code."""
+    return lab.loop("ssh", f"{system}/bin/switch-to-configuration {verb}")
+
+
+@pytest.fixture(scope="module")
+def mini(make_lab: Callable[..., Lab]) -> Lab:
+    """The mini guest, booted once, with three services and an activation that fails: a boot says so and goes on."""
+    lab = make_lab()
+    lab.edit("configuration.nix", "services = { }", f"services = {{ {STAYS} {GOES} {CHANGES} }}")
+    lab.edit("configuration.nix", 'activation = ""', f'activation = "{FAILING}"')
+    assert lab.loop("create").returncode == 0
+    done = lab.loop("rebuild", "-v", "-o", "json")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "stage-2: the configuration's activation failed" in done.stdout
+    lab.guest("until [ -e /run/nixos/booted ]; do usleep 50000; done")
+    return lab
+
+
+def processes(lab: Lab) -> dict[str, str]:
+    """The services that the guest knows, each with its process or how it ended, and each `sleep` that runs."""
+    lines = [line.rsplit(maxsplit=1) for line in lab.guest(SERVICES).splitlines()]
+    return {name.strip(): state for name, state in lines}
+
+
+def test_files_and_services_follow_and_nothing_else(mini: Lab) -> None:
+    """Files of /etc are added, changed and removed; services start, stop, restart and stay; no mount and no boot."""
+    before, untouched = processes(mini), mini.guest(LASTING)
+    mini.edit("configuration.nix", FAILING, "")
+    mini.edit("configuration.nix", "Hello from the mini guest.", "Live.")
+    mini.edit("configuration.nix", "etc = { }", r'etc = { "deep/er/file" = "one\n"; top = "two\n"; }')
+    mini.edit("configuration.nix", f"{GOES} {CHANGES}", f"{COMES} {CHANGED}")
+    system = built(mini)
+    foretold = switch(mini, system, "dry-activate")
+    assert (foretold.returncode, mini.guest("cat /etc/motd")) == (0, "Hello from the mini guest.")
+    assert foretold.stderr.splitlines() == [
+        "would stop the following units: goes",
+        "would activate the configuration...",
+        "would restart the following units: changes",
+        "would start the following units: comes",
+    ]
+    done = switch(mini, system)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [
+        "stopping the following units: goes",
+        "activating the configuration...",
+        "restarting the following units: changes",
+        "starting the following units: comes",
+    ]
+    shown = mini.guest("cat /etc/motd /etc/deep/er/file /etc/top; readlink /run/current-system")
+    assert shown.splitlines() == ["Live.", "one", "two", system]
+    after = processes(mini)
+    assert {name for name in after if name.startswith("sleep")} == {"sleep 86400", "sleep 901", "sleep 904", "sleep 905"}
+    assert (after["stays"], "goes" in after) == (before["stays"], False)
+    assert after["changes"] != before["changes"]
+
+    mini.edit("configuration.nix", r' "deep/er/file" = "one\n";', "")
+    again = switch(mini, built(mini))
+    assert (again.returncode, again.stderr) == (0, "activating the configuration...\n")
+    assert mini.guest("[ -e /etc/deep ] || cat /etc/top") == "two"
+    assert (processes(mini), mini.guest(LASTING)) == (after, untouched)
+
+
+def test_a_service_that_fails_is_named(mini: Lab) -> None:
+    """Exit 4, with everything else done; a next switch starts it again; without it all is well."""
+    with mini.edited("configuration.nix", COMES, f'{COMES} bad = "echo no; exit 3";'):
+        system = built(mini)
+    first, second = switch(mini, system), switch(mini, system)
+    assert (first.returncode, second.returncode) == (4, 4)
+    assert first.stderr == second.stderr
+    assert first.stderr.splitlines() == [
+        "activating the configuration...",
+        "starting the following units: bad",
+        "warning: the following units failed: bad",
+    ]
+    assert mini.guest("readlink /run/current-system") == system
+    assert processes(mini)["bad"] == "3"
+    assert switch(mini, built(mini)).returncode == 0
+    assert "bad" not in processes(mini)
+
+
+def test_an_activation_that_fails(mini: Lab) -> None:
+    """Exit 2, and the rest is done."""
+    with mini.edited("configuration.nix", 'activation = ""', f'activation = "{FAILING}"'):
+        system = built(mini)
+    done = switch(mini, system)
+    assert (done.returncode, done.stdout) == (2, "at it\n")
+    assert "Failed to run activate script" in done.stderr.splitlines()
+    assert mini.guest("readlink /run/current-system") == system
+
+
+def test_the_mounts_of_the_store_are_left_alone(mini: Lab) -> None:
+    """fstab's other entries are followed: mounted anew, added, removed; what is below /nix is only named."""
+    untouched = mini.guest(LASTING)
+    mini.edit("file-systems.nix", '"/nix/store" =', f'"/srv/new-one" = {SCRATCH};\n  "/nix/store" =')
+    mini.edit("file-systems.nix", 'fsType = "virtiofs"; options = [ "ro" ]', 'fsType = "virtiofs"; options = [ "ro" "nodev" ]')
+    mini.edit("file-systems.nix", '"nosuid"', '"noexec"')
+    done = switch(mini, built(mini))
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        r"NOT restarting the following changed units: nix-.ro\x2dstore.mount",
+        "activating the configuration...",
+        "reloading the following units: dev-shm.mount",
+        r"starting the following units: srv-new\x2done.mount",
+    ]
+    others = mini.guest("grep -e ' /dev/shm ' -e ' /srv/new-one ' /proc/mounts").splitlines()
+    options = [line.split()[3].split(",") for line in others]
+    assert ("noexec" in options[0], "ro" in options[1]) == (True, True)
+    mini.edit("file-systems.nix", '"/srv/new-one"', '"/nix/other"')
+    done = switch(mini, built(mini))
+    assert (done.returncode, "srv" in mini.guest("cat /proc/mounts")) == (0, False)
+    assert mini.guest(LASTING) == untouched
+
+
+def test_what_cannot_be_switched(mini: Lab) -> None:
+    """Another init is exit 100, a held lock and a wrong verb are exit 1, and nothing has changed; a dead owner holds nothing."""
+    current = mini.guest("readlink /run/current-system")
+    with mini.edited("configuration.nix", "mini 1", "mini 2"):
+        system = built(mini)
+    refused = switch(mini, system)
+    assert (refused.returncode, "it takes a boot" in refused.stderr) == (100, True)
+    lock = "/run/nixos/switch-to-configuration.lock"
+    mini.guest(f"echo 1 >{lock}")
+    locked = switch(mini, system)
+    assert (locked.returncode, locked.stderr) == (1, "Could not acquire lock\n")
+    mini.guest(f"echo 4194304 >{lock}")
+    assert switch(mini, system, "check").returncode == 0
+    wrong = switch(mini, system, "tset")
+    assert (wrong.returncode, "[check|switch|boot|test|dry-activate]" in wrong.stderr) == (1, True)
+    assert mini.guest(f"ls {lock} 2>&1; readlink /run/current-system").splitlines()[-1] == current
