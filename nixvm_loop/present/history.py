@@ -38,7 +38,7 @@ def history(before: ViewState, after: ViewState, stamped: Stamped, verbosity: Ve
         return [] if after.cycle is not None else [_problem(event)]
     if isinstance(event, ev.CheckFinished):
         return [] if after.cycle is not None else _check(event)
-    if verbosity is Verbosity.VERBOSE and isinstance(event, ev.BuildLog | ev.Console):
+    if verbosity is Verbosity.VERBOSE and isinstance(event, ev.BuildLog | ev.Console | ev.SwitchLog):
         return [_said(event)]
     return _result(event, stamped)
 
@@ -47,6 +47,9 @@ def _result(event: ev.Event, stamped: Stamped) -> list[Text]:
     if isinstance(event, ev.Status):
         pairs = status.lines(event, stamped.guest)
         return [Text.assemble((f"{label:<{status.LABEL_WIDTH}}", "dim"), text) for label, text in pairs]
+    if isinstance(event, ev.ActionChosen) and stamped.cycle is None:
+        reasons = clean("; ".join(event.reasons), MESSAGE_LIMIT)
+        return [Text.assemble((str(event.action), "bold"), f": {reasons}")]
     if isinstance(event, ev.Finding):
         return _finding(event)
     if isinstance(event, ev.LoopStopped):
@@ -132,7 +135,8 @@ def _finding(event: ev.Finding) -> list[Text]:
     return lines
 
 
-def _said(event: ev.BuildLog | ev.Console) -> Text:
-    if isinstance(event, ev.Console):
-        return Text(f"console> {clean(event.line, LINE_LIMIT)}", style="dim")
+def _said(event: ev.BuildLog | ev.Console | ev.SwitchLog) -> Text:
+    if isinstance(event, ev.Console | ev.SwitchLog):
+        who = "console" if isinstance(event, ev.Console) else "switch"
+        return Text(f"{who}> {clean(event.line, LINE_LIMIT)}", style="dim")
     return Text(f"{short_name(event.derivation or 'nix')}> {clean(event.line, LINE_LIMIT)}", style="dim")

@@ -119,8 +119,12 @@ class PlainSink:
     def _diagnostic(self, event: ev.DiagnosticSeen, _: Stamped) -> None:
         self._stdout.line(problem_line(event))
 
-    def _action(self, event: ev.ActionChosen, _: Stamped) -> None:
-        self._say(f"action {event.action}: {clean('; '.join(event.reasons), MESSAGE_LIMIT)}")
+    def _action(self, event: ev.ActionChosen, stamped: Stamped) -> None:
+        line = f"action {event.action}: {clean('; '.join(event.reasons), MESSAGE_LIMIT)}"
+        if stamped.cycle is None:
+            self._stdout.line(line)  # a plan, and all that it is about
+        else:
+            self._say(line)
 
     def _flipped(self, event: ev.GenerationFlipped, _: Stamped) -> None:
         self._say(f"generation {'none' if event.from_ is None else event.from_} -> {event.to}")

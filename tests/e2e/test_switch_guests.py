@@ -18,9 +18,7 @@ COMES, CHANGED = 'comes = "sleep 904";', 'changes = "sleep 905";'
 FAILING = "echo at it; exit 7"
 SCRATCH = '{ device = "tmpfs"; fsType = "tmpfs"; options = [ "ro" ]; }'
 # The booted system, the boot, the mounts of the store: what no switch changes.
-LASTING = (
-    "readlink /run/booted-system; cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 3- /proc/self/mountinfo | grep /nix/"
-)
+LASTING = "readlink /run/booted-system; cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 3- /proc/self/mountinfo | grep /nix/"
 SERVICES = r"""
     for name in $(ls /run/services); do
         while read -r pid _ status </run/services/$name && [ "$pid" = 0 ]; do usleep 50000; done
@@ -89,7 +87,12 @@ def test_files_and_services_follow_and_nothing_else(mini: Lab) -> None:
     shown = mini.guest("cat /etc/motd /etc/deep/er/file /etc/top; readlink /run/current-system")
     assert shown.splitlines() == ["Live.", "one", "two", system]
     after = processes(mini)
-    assert {name for name in after if name.startswith("sleep")} == {"sleep 86400", "sleep 901", "sleep 904", "sleep 905"}
+    assert {name for name in after if name.startswith("sleep")} == {
+        "sleep 86400",
+        "sleep 901",
+        "sleep 904",
+        "sleep 905",
+    }
     assert (after["stays"], "goes" in after) == (before["stays"], False)
     assert after["changes"] != before["changes"]
 
@@ -132,7 +135,9 @@ def test_the_mounts_of_the_store_are_left_alone(mini: Lab) -> None:
     """fstab's other entries are followed: mounted anew, added, removed; what is below /nix is only named."""
     untouched = mini.guest(LASTING)
     mini.edit("file-systems.nix", '"/nix/store" =', f'"/srv/new-one" = {SCRATCH};\n  "/nix/store" =')
-    mini.edit("file-systems.nix", 'fsType = "virtiofs"; options = [ "ro" ]', 'fsType = "virtiofs"; options = [ "ro" "nodev" ]')
+    mini.edit(
+        "file-systems.nix", 'fsType = "virtiofs"; options = [ "ro" ]', 'fsType = "virtiofs"; options = [ "ro" "nodev" ]'
+    )
     mini.edit("file-systems.nix", '"nosuid"', '"noexec"')
     done = switch(mini, built(mini))
     assert done.returncode == 0
