@@ -180,11 +180,13 @@ def _print(*lines: str) -> None:
 def _set_up_logging(verbosity: Verbosity) -> None:
     import logging  # noqa: PLC0415  # --help does without
 
-    handler: logging.Handler = logging.NullHandler()
-    if verbosity is Verbosity.VERBOSE:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
-        handler.addFilter(_cleaned)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
+    handler.addFilter(_cleaned)
+    if verbosity is not Verbosity.VERBOSE:
+        # What others log is for the curious, but a bug in a callback is known by nothing else.
+        handler.setLevel(logging.ERROR)
+        handler.addFilter(logging.Filter("asyncio"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 

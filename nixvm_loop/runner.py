@@ -130,7 +130,7 @@ class Runner:
         wish = _WISH_KEYS.get(key)
         # A key that is held down is one order.
         if wish is not None and not any(order.ticket < 0 for order in self._state.orders):
-            ticket = min(0, *self._orders) - 1
+            ticket = min((0, *self._orders)) - 1
             self._orders[ticket] = Order("asked for", wish=wish)
             self._inputs.put_nowait(Ordered(ticket, Work.BUILD))
 

@@ -25,6 +25,7 @@ class SpanKind(StrEnum):
     SSHD = "sshd"
     HANDSHAKE = "handshake"
     COMMAND = "command"
+    STORE_VIEW = "store view"
 
 
 @dataclass(frozen=True, slots=True)

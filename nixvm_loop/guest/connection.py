@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -158,8 +158,13 @@ class Connection:
         Raises:
             GuestError: the connection was lost; a switch that was begun goes on, and can be followed on another one.
         """
+        begins = not switch.started
         command, stdin = switch.command()
-        result = await self.run(command, timeout_s, stdin=stdin, on_line=switch.take)
+        with ExitStack() as viewing:
+            if begins:
+                viewing.enter_context(span(SpanKind.STORE_VIEW, self._name))
+                switch.looked = viewing.close
+            result = await self.run(command, timeout_s, stdin=stdin, on_line=switch.take)
         switch.complaints += result.stderr.splitlines()
         if result.end is CommandEnd.EXITED and not switch.over:
             switch.died = True  # the shell broke off

@@ -22,6 +22,7 @@ class Switch:
 
     Attributes:
         tell: Takes each line that `switch-to-configuration` prints.
+        looked: Called when the guest's view of its store is new, and whole.
         hidden: Store paths that the guest does not see; then nothing was switched.
         caches_kept: Whether the guest's caches could not be dropped.
         started: Whether it was set off, as far as is known.
@@ -35,6 +36,7 @@ class Switch:
     system: str
     paths: tuple[str, ...]
     tell: Callable[[str], object]
+    looked: Callable[[], object] = lambda: None
     nonce: str = field(default_factory=lambda: token_hex(8))
     hidden: list[str] = field(default_factory=list)
     caches_kept: bool = False
@@ -82,6 +84,8 @@ class Switch:
             self.tell(text)
         elif word == "hidden":
             self.hidden.append(text if text.startswith("/") else f"{self._mount_point}/{text}")
+        elif word == "looked":
+            self.looked()
         elif word == "caches-kept":
             self.caches_kept = True
         elif word == "status" and text.isdecimal():

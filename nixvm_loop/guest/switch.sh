@@ -68,6 +68,7 @@ seen=$((seen + 1))
 
 if [ "$part" = begin ]; then
 look_anew "$@" || exit 0
+say looked
 set_off || { say unstarted && exit 0; }
 fi
 follow

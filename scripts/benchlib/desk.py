@@ -23,6 +23,7 @@ state_dir = "$folder/state"
 $more
 [guests.$name.apply]
 stop = "force"
+mode = "$mode"
 
 [guests.$name.machine]
 memory = "${memory_mib}MiB"
@@ -76,13 +77,14 @@ class Desk:
         text = self.configuration.read_text(encoding="utf-8")
         return re.sub(r'motd = ".*";', f'motd = "{motd}";', text)
 
-    def configure(self, *, flake: str = "./guest", more: str = "") -> None:
+    def configure(self, *, flake: str = "./guest", more: str = "", mode: str = "restart") -> None:
         """Write the config of nixvm-loop."""
         text = _CONFIG.substitute(
             name=self.name,
             flake=flake,
             folder=self.folder,
             more=more,
+            mode=mode,
             memory_mib=MEMORY_MIB,
             vcpus=VCPUS,
             port=self.port,
@@ -104,10 +106,10 @@ def desk(top: Path, name: str) -> Desk:
     return made
 
 
-def created(top: Path, name: str) -> Desk:
+def created(top: Path, name: str, mode: str = "restart") -> Desk:
     """A new desk with a guest that nixvm-loop has created and booted."""
     made = desk(top, name)
-    made.configure()
+    made.configure(mode=mode)
     made.loop("create", "--start")
     return made
 

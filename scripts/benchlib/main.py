@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchlib import idle, report, restarts, rollbacks, saves, starts, tree
+from benchlib import idle, report, restarts, rollbacks, saves, starts, switches, tree
 from benchlib.scenarios import RESTARTS, SCENARIOS, Probe, Scenario
 from benchlib.series import Series
 from benchlib.tool import REPO, BenchError
@@ -29,6 +29,7 @@ _PROBES: Final[dict[Probe, Callable[[Path, Series], None]]] = {
     Probe.IDLE: idle.measure,
     Probe.TREE: tree.measure,
     Probe.ROLLBACKS: rollbacks.measure,
+    Probe.SWITCHES: switches.measure,
 }
 
 

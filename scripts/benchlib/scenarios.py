@@ -21,6 +21,7 @@ class Probe(Enum):
     IDLE = "a watch that has nothing to do"
     TREE = "a watch on a large tree"
     ROLLBACKS = "saves that do not boot"
+    SWITCHES = "saves that need no boot"
 
 
 RESTARTS: Final = frozenset({Probe.HAND, Probe.SAME, Probe.REBUILD, Probe.WATCH})
@@ -134,6 +135,28 @@ SCENARIOS: Final = (
             Row("good save -> verified", "good save"),
             Row("bad save -> rolled back and verified", "bad save", limit=2.2, against="good save"),
             Row("the panic's line -> the rollback's start", "panic to rollback", statistic=Statistic.MAX, limit=2.0),
+        ),
+    ),
+    Scenario(
+        "switch",
+        'save -> verified with mode = "auto", when nothing takes a boot',
+        (Probe.HAND, Probe.SWITCHES),
+        (
+            Row("hand recipe, its own domain", "hand"),
+            Row("nixvm-loop watch, against the hand recipe", "switch", limit=0.25, against="hand"),
+            *_stages("switch", "until the cycle starts", "build", "decision", "flip", "switch", "verify"),
+            Row("the same, above nix build's own time", "switch above the build", limit=1.5),
+            Row("from the build's end to the decision", "switch: decision", Unit.MILLISECONDS, limit=50 * _MS),
+            Row("the store's view made new, 200 new paths seen", "view of 200 paths", limit=0.5),
+        ),
+    ),
+    Scenario(
+        "unchanged",
+        "a save that changes nothing in the system",
+        (Probe.SWITCHES,),
+        (
+            Row("running watch, above the evaluation", "unchanged above the evaluation", limit=0.5),
+            Row("one-shot rebuild, its start included", "unchanged rebuild", limit=1.3),
         ),
     ),
     Scenario(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
+import subprocess
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -295,3 +298,59 @@ def test_what_the_overlay_hides_or_knows_from_before(lab: Lab) -> None:
     assert f"stale in the overlay: {path}" in said
     assert lab.loop("verify", "--refresh").returncode == 0
     assert lab.guest("one") == "one"
+
+
+def test_the_keys_of_the_live_view(lab: Lab) -> None:
+    """In a terminal: `s` switches, `r` restarts, `p` holds saves back until `p`, space runs a cycle, `q` ends it."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*lab.prefix, "setsid", "--ctty", "--wait", "nixvm-loop", "watch"],
+        cwd=lab.folder, stdin=slave, stdout=slave, stderr=slave,
+    )  # fmt: skip
+    os.close(slave)
+    threading.Thread(target=drain, args=(master,), daemon=True).start()
+    try:
+        cycle = await_cycle(lab, 0)
+        boot = lab.boot_id()
+        for key, action in ((b"s", "switch"), (b" ", "none"), (b"r", "restart")):
+            os.write(master, key)
+            cycle = await_cycle(lab, cycle)
+            assert last_cycle(lab)["action"] == action
+        assert lab.boot_id() != boot
+        os.write(master, b"p")
+        time.sleep(0.5)
+        say(lab, "Saved in the pause.")
+        time.sleep(1.5)
+        assert last_cycle(lab)["cycle"] == cycle
+        os.write(master, b"p")
+        await_cycle(lab, cycle)
+        assert lab.guest("cat /etc/motd") == "Saved in the pause."
+        os.write(master, b"q")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def drain(terminal: int) -> None:
+    """Read what is drawn, so that it is never full."""
+    with suppress(OSError):
+        while os.read(terminal, 65536):
+            pass
+
+
+def last_cycle(lab: Lab) -> dict[str, Any]:
+    """The last line of the journal."""
+    last: dict[str, Any] = json.loads((lab.state / "journal.jsonl").read_text().splitlines()[-1])
+    return last
+
+
+def await_cycle(lab: Lab, after: int) -> int:
+    """Wait until a cycle of this `watch` has ended that is newer, and until it waits for changes again."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        holder = json.loads(lab.loop("status", "-o", "json").stdout)["holder"] or ""
+        if "waiting for changes" in holder and last_cycle(lab)["cycle"] > after:
+            return int(last_cycle(lab)["cycle"])
+        time.sleep(0.2)
+    raise AssertionError("no cycle has ended")

@@ -18,6 +18,7 @@ from nixvm_loop.loop import (
     Input,
     LoopState,
     Ordered,
+    Pause,
     Phase,
     StartCycle,
     Stop,
@@ -77,6 +78,22 @@ def test_an_order_waits_for_its_turn_and_follows_a_superseded_build() -> None:
     assert effects == [StartCycle(frozenset()), StartCycle(frozenset(), order), CancelBuild(), StartCycle(A, order)]
 
 
+def test_while_paused_saves_wait_and_orders_do_not() -> None:
+    """Nothing of what was saved is lost: going on takes it all, and so does an order."""
+    paused, effects = run(Begin(), Built(), Ended(Verdict.OK), Pause(), Changed(A), Changed(B))
+    assert (paused.waiting, len(effects)) == (A | B, 1)
+    assert step(paused, Pause())[1] == (StartCycle(A | B),)
+    order = Ordered(1, Work.BUILD)
+    assert step(paused, order)[1] == (StartCycle(A | B, order),)
+    assert step(paused, GuestLost())[1] == (StartCycle(frozenset(), None, Work.BOOT),)
+
+
+def test_a_pause_cancels_no_build() -> None:
+    """A save during a build would cancel it for a cycle that does not begin."""
+    state, effects = run(Begin(), Pause(), Changed(A))
+    assert (state.phase, state.waiting, len(effects)) == (Phase.BUILDING, A, 1)
+
+
 def test_an_order_to_boot_takes_no_save_with_it() -> None:
     """What was saved meanwhile is built right after."""
     order = Ordered(1, Work.BOOT)
@@ -103,6 +120,7 @@ def test_the_ends_of_a_restart_are_no_loss() -> None:
 
 inputs = st.one_of(
     st.just(GuestLost()),
+    st.just(Pause()),
     st.builds(Ordered, st.integers(1, 9), st.sampled_from(Work)),
     st.just(Begin()),
     st.builds(Changed, st.frozensets(st.sampled_from([Path("/a"), Path("/b"), Path("/c")]), min_size=1)),
@@ -158,5 +176,5 @@ def test_no_order_of_inputs_loses_a_save_or_runs_two_cycles(given_inputs: list[I
             break
         assert model.owed <= state.waiting | state.taken
         assert (model.running is not None) == (state.phase is not Phase.IDLE)
-        assert state.phase is not Phase.IDLE or not model.owed
+        assert state.phase is not Phase.IDLE or state.paused or not model.owed
     assert model.exits == (state.phase is Phase.STOPPED)
