@@ -1,5 +1,5 @@
 # Sourced by the live switch: what has to be mounted anew, by the difference of two fstabs. The root and the store's mounts are never touched.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC3060  # busybox's shell knows ${name//}
 
 # entry FILE POINT: sets `found` to what the file says of the mount point, `device type options`.
 entry() {
@@ -46,12 +46,16 @@ plan_mounts() {
   done <"$2"
 }
 
-# mount_entry FSTAB POINT [OPTION]: mounts what fstab says, or with `remount` changes how it is mounted.
-mount_entry() {
-  while read -r device point type options _; do
-    if [ "$point" = "$2" ] && [ "$device" != "#" ]; then
-      mkdir -p "$point"
-      mount -t "$type" -o "${3:+$3,}$options" "$device" "$point" || return
-    fi
-  done <"$1"
+# mount_new POINT, remount POINT: as fstab says.
+mount_new() {
+  entry /etc/fstab "$1"
+  read -r device type options <<END
+$found
+END
+  mkdir -p "$1"
+  mount -t "$type" -o "${2:+$2,}$options" "$device" "$1"
+}
+
+remount() {
+  mount_new "$1" remount
 }

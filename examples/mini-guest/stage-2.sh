@@ -61,7 +61,7 @@ chmod 0700 /root
 ip link set lo up
 renice -n 0 -p $$ >/dev/null
 # shellcheck source=/dev/null
-. @services@
+. @out@/services
 for script in @etc@/etc/service/*; do
   [ ! -L "$script" ] || start "${script##*/}" "$(readlink "$script")"
 done

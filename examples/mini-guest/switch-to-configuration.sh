@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes this system the running one without a boot. It is used, and answers, as NixOS's program of this name:
 # 0 done; 1 cannot; 2 the activation failed; 4 done, but some services or mounts failed; 100 this takes a boot.
+# shellcheck disable=SC1091  # the paths are filled in
 PATH=@assets@/bin
 export PATH
 lock=/run/nixos/switch-to-configuration.lock
@@ -48,70 +49,46 @@ units() {
   for point; do unit "$point"; done
 }
 
-# Sets `stopped`, `restarted` and `started` to names. A service that failed is started again.
-plan_services() {
-  stopped='' restarted='' started=''
-  for state in /run/services/*; do
-    [ -f "$state" ] || continue
-    name=${state##*/}
-    read -r _ script status <"$state"
-    if [ ! -L "@etc@/etc/service/$name" ]; then
-      stopped="$stopped $name"
-    elif [ "$(readlink "@etc@/etc/service/$name")" != "$script" ]; then
-      restarted="$restarted $name"
-    elif [ "${status:-0}" != 0 ]; then
-      started="$started $name"
-    fi
-  done
-  for script in @etc@/etc/service/*; do
-    name=${script##*/}
-    [ ! -L "$script" ] || [ -f "/run/services/$name" ] || started="$started $name"
-  done
-}
-
-# failures NAME...: sets `failed` to those that ended badly within 0.3 s of their start.
-failures() {
-  failed=
-  [ $# -gt 0 ] || return 0
-  for name; do await "$name"; done
-  usleep 300000
-  for name; do
-    status=
-    read -r _ _ status <"/run/services/$name"
-    [ "${status:-0}" = 0 ] || failed="$failed $name"
-  done
-}
-
 # The planned lists are lists of words.
-# shellcheck disable=SC2046,SC2086
+# shellcheck disable=SC2046,SC2086,SC2154
 foretell() {
   say "would stop the following units" $stopped $(units $unmount)
-  say "would NOT restart the following changed units" $(units $untouched)
+  say "would NOT restart the following changed units" $skipped $(units $untouched)
   echo "would activate the configuration..." >&2
-  say "would reload the following units" $(units $remount)
+  say "would reload the following units" $reloaded $(units $remount)
   say "would restart the following units" $restarted
   say "would start the following units" $(units $mount) $started
 }
 
-# shellcheck disable=SC2046,SC2086
+# on_mounts COMMAND POINT...: runs it for each, remembers those for which it fails.
+on_mounts() {
+  command=$1
+  shift
+  for point; do $command "$point" || broken="$broken $(unit "$point")"; done
+}
+
+# shellcheck disable=SC2046,SC2086,SC2154
 act() {
   code=0 broken=
   say "stopping the following units" $stopped $(units $unmount)
-  for name in $stopped; do stop "$name"; done
-  for point in $unmount; do umount "$point" || broken="$broken $(unit "$point")"; done
-  say "NOT restarting the following changed units" $(units $untouched)
+  stop_services $stopped
+  on_mounts umount $unmount
+  say "NOT restarting the following changed units" $skipped $(units $untouched)
   echo "activating the configuration..." >&2
   (. @out@/activate) || { echo "Failed to run activate script" >&2; code=2; }
-  say "reloading the following units" $(units $remount)
-  for point in $remount; do mount_entry /etc/fstab "$point" remount || broken="$broken $(unit "$point")"; done
+  refresh_services
+  say "reloading the following units" $reloaded $(units $remount)
+  reload_services $reloaded
+  on_mounts remount $remount
   say "restarting the following units" $restarted
-  for name in $restarted; do stop "$name"; done
+  restart_services $restarted
   say "starting the following units" $(units $mount) $started
-  for point in $mount; do mount_entry /etc/fstab "$point" || broken="$broken $(unit "$point")"; done
-  for name in $restarted $started; do start "$name" "$(readlink "@etc@/etc/service/$name")"; done
-  failures $restarted $started
-  say "warning: the following units failed" $broken $failed
+  on_mounts mount_new $mount
+  start_services $started
+  failed_services $restarted $started
   [ -z "$broken$failed" ] || code=4
+  say "warning: the following units failed" $broken $failed
+  explain_services $failed
 }
 
 case ${1-} in
@@ -130,10 +107,8 @@ fi
 
 # Who started us may be gone before the end.
 trap '' HUP PIPE
-. @services@
+. @out@/services
 . @mounts@
-# sshd answers before the boot's end.
-until [ -e /run/nixos/booted ]; do usleep 50000; done
 plan_services
 plan_mounts /etc/fstab @etc@/etc/fstab
 if [ "$1" = dry-activate ]; then

@@ -1,7 +1,7 @@
 # What NixOS's `config.system.build` holds, built of the parts that assets.sh collected. There is nothing to edit here for a user of the guest.
 { name, configuration, fileSystems, kernelParams, assetsHash }:
 let
-  inherit (builtins) attrNames attrValues concatStringsSep listToAttrs map mapAttrs placeholder readFile replaceStrings toFile toJSON;
+  inherit (builtins) attrNames attrValues concatStringsSep listToAttrs map mapAttrs placeholder readFile toFile toJSON;
   inherit (configuration) label;
 
   system = "x86_64-linux";
@@ -104,7 +104,8 @@ let
       init = ./stage-2.sh;
       activate = ./activate.sh;
       switch = ./switch-to-configuration.sh;
-      services = toFile "services.sh" (replaceStrings [ "@supervise@" ] [ "${./supervise.sh}" ] (readFile ./services.sh));
+      services = ./services.sh;
+      supervise = ./supervise.sh;
       mounts = ./mounts.sh;
       startup = toFile "startup" configuration.startup;
       activation = toFile "activation" configuration.activation;
@@ -128,10 +129,11 @@ let
     # script FILE TARGET: with the paths filled in.
     script() {
       sed "1s|^#!.*|#!$assets/bin/sh|; s|@out@|$out|g; s|@assets@|$assets|g; s|@skeleton@|$skeleton|g; s|@etc@|$etc|g
-        s|@startup@|$startup|g; s|@activation@|$activation|g; s|@services@|$services|g; s|@mounts@|$mounts|g" $1 > $2
+        s|@startup@|$startup|g; s|@activation@|$activation|g; s|@supervise@|$supervise|g; s|@mounts@|$mounts|g" $1 > $2
       chmod 0555 $2
     }
     script $init $out/init
+    script $services $out/services
     script $activate $out/activate
     script $switch $out/bin/switch-to-configuration
   '';

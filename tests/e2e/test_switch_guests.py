@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
     from tests.e2e.lab import Lab
@@ -172,3 +174,110 @@ def test_what_cannot_be_switched(mini: Lab) -> None:
     wrong = switch(mini, system, "tset")
     assert (wrong.returncode, "[check|switch|boot|test|dry-activate]" in wrong.stderr) == (1, True)
     assert mini.guest(f"ls {lock} 2>&1; readlink /run/current-system").splitlines()[-1] == current
+
+
+SYSTEMD_CONFIG = """
+[guests.{name}]
+flake = "./guest"
+attribute = "nixosConfigurations.demo"
+state_dir = "{state_dir}"
+
+[guests.{name}.apply]
+stop = "force"
+boot_timeout = "150s"
+
+[guests.{name}.machine]
+memory = "768MiB"
+vcpus = 2
+ssh_port = {port}
+"""
+# Started on its own, so that it outlives the connection; its output and its exit code are in files.
+DETACHED = "systemd-run --quiet --no-block sh -c '{command} >/run/said 2>&1; echo $? >/run/code.new; mv /run/code.new /run/code'"
+
+
+def unit(seconds: int, *more: str) -> str:
+    """A service that sleeps, as a Nix string."""
+    return "\\n".join(("[Service]", f"ExecStart=/usr/bin/sleep {seconds}", *more, ""))
+
+
+OLD_UNITS = {
+    "stays": unit(901),
+    "goes": unit(902),
+    "changes": unit(903),
+    "keeps": unit(904, "X-RestartIfChanged=false"),
+    "reloads": unit(905, "X-ReloadIfChanged=true", "ExecReload=/usr/bin/touch /run/reloaded-once"),
+}
+NEW_UNITS = {
+    "stays": unit(901),
+    "comes": unit(912),
+    "changes": unit(913),
+    "keeps": unit(914, "X-RestartIfChanged=false"),
+    "reloads": unit(915, "X-ReloadIfChanged=true", "ExecReload=/usr/bin/touch /run/reloaded-twice"),
+    "bad": "[Service]\\nExecStart=/usr/bin/false\\n",
+}
+
+
+def units(texts: dict[str, str]) -> str:
+    """Units and what starts them, in the words of the guest's configuration."""
+    names = " ".join(f'"{name}.service"' for name in texts)
+    return (
+        "units = {"
+        + " ".join(f'"{name}.service" = "{text}";' for name, text in texts.items())
+        + f"}}; start = [ {names} ];"
+    )
+
+
+@pytest.fixture(scope="module")
+def systemd(make_lab: Callable[..., Lab]) -> Lab:
+    """The systemd guest, booted once."""
+    lab = make_lab()
+    subprocess.run(["rm", "-r", lab.flake], check=True)
+    checkout = Path(__file__).parents[1] / "guests/systemd/checkout"
+    subprocess.run([checkout, lab.flake], check=True, stdout=subprocess.DEVNULL)
+    lab.configure(SYSTEMD_CONFIG.format(name=lab.name, state_dir=lab.state.parent, port=lab.port))
+    lab.edit("configuration.nix", "units = { };\n  start = [ ];", units(OLD_UNITS))
+    assert lab.loop("create").returncode == 0
+    lab.cycle()
+    return lab
+
+
+@pytest.mark.timeout(300)
+def test_units_follow_and_the_switch_outlives_sshd(systemd: Lab) -> None:
+    """Units are started, stopped, restarted, reloaded and left alone; a failed one is exit 4; a restart of sshd is survived."""
+    before = sleeps(systemd)
+    lasting = systemd.guest(LASTING)
+    systemd.edit("configuration.nix", units(OLD_UNITS), units(NEW_UNITS))
+    systemd.edit("configuration.nix", "etc = { }", r'etc = { motd = "Live.\n"; }')
+    systemd.edit("units/ssh.service", "KillMode=process", "KillMode=control-group\nX-StopIfChanged=false")
+    system = built(systemd)
+    command = DETACHED.format(command=f"{system}/bin/switch-to-configuration test")
+    cut = systemd.loop("ssh", f"{command}; echo started; sleep 200")
+    assert (cut.returncode, cut.stdout) == (255, "started\n")
+    deadline = time.monotonic() + 60
+    while systemd.loop("ssh", "test -e /run/code").returncode != 0:
+        assert time.monotonic() < deadline
+    shown = systemd.guest(
+        "cat /run/code; readlink /run/current-system; cat /etc/motd; ls /run/reloaded-*; cat /run/said"
+    ).splitlines()
+    assert shown[:4] == ["4", system, "Live.", "/run/reloaded-twice"]
+    assert shown[4:12] == [
+        "stopping the following units: changes.service, goes.service",
+        "NOT restarting the following changed units: keeps.service",
+        "activating the configuration...",
+        "reloading the following units: reloads.service",
+        "restarting the following units: ssh.service",
+        "starting the following units: changes.service",
+        "the following new units were started: comes.service",
+        "warning: the following units failed: bad.service",
+    ]
+    after = sleeps(systemd)
+    assert set(after) == {"901", "904", "905", "912", "913"}
+    assert {name: after[name] for name in ("901", "904", "905")} == {
+        name: before[name] for name in ("901", "904", "905")
+    }
+    assert systemd.guest(LASTING) == lasting
+
+
+def sleeps(lab: Lab) -> dict[str, str]:
+    """The processes of the units, by how long each sleeps."""
+    return {line.split()[2]: line.split()[0] for line in lab.guest("pgrep -a sleep").splitlines()}

@@ -10,6 +10,15 @@
   units = { };
   start = [ ];
 
+  # More files below /etc: "path" = "text".
+  etc = { };
+
+  # Shell lines that run at boot and at each live switch, when /etc is in place.
+  activation = "";
+
+  # A live switch between systems that differ in this is refused.
+  initInterfaceVersion = "systemd 2";
+
   # A service that fails at boot.
   failingUnit = false;
 

@@ -5,6 +5,7 @@
     nixosConfigurations.demo = import ./system.nix {
       name = "demo";
       configuration = import ./configuration.nix;
+      fileSystems = import ./mini/file-systems.nix;
       kernelParams = import ./kernel-params.nix;
     };
   };

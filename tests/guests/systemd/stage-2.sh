@@ -5,6 +5,7 @@ export PATH=@assets@/bin
 mount -o bind /nix/store /nix/store
 mount -o remount,ro,bind /nix/store
 cp -dR @skeleton@/. /
+cp -dR @etc@/links/. /etc
 chmod 0600 /etc/shadow
 chmod 0700 /root
 chmod 0600 /etc/ssh/ssh_host_ed25519_key
@@ -15,7 +16,8 @@ mount -o bind @userland@/usr /usr
 mount -t tmpfs -o mode=0755,nodev,nosuid tmpfs /run
 ln -s @out@ /run/current-system
 ln -s @out@ /run/booted-system
-ln -s @out@/etc/systemd/system /etc/systemd/system
+mkdir /run/nixos
+[ ! -s @activation@ ] || sh -e @activation@ || echo "stage-2: the configuration's activation failed" >/dev/console
 
 # There is no udev: it would find what is known already, that logind is to hear the power button.
 mkdir -p /run/udev/data /run/udev/tags/power-switch

@@ -1,7 +1,7 @@
 # What NixOS's `config.system.build` holds. Kernel and initrd are the mini guest's; the userland is Debian's.
-{ name, configuration, kernelParams }:
+{ name, configuration, fileSystems, kernelParams }:
 let
-  inherit (builtins) attrNames concatStringsSep map placeholder readFile toFile toJSON toString;
+  inherit (builtins) attrNames concatStringsSep listToAttrs map placeholder readFile toFile toJSON toString;
   inherit (configuration) label;
 
   system = "x86_64-linux";
@@ -23,6 +23,7 @@ let
   mini = (import ./mini/system.nix {
     inherit name kernelParams;
     configuration = import ./mini/configuration.nix;
+    inherit fileSystems;
     assetsHash = readFile ./assets.hash;
   }).config.system.build;
   inherit (mini) kernel initialRamdisk;
@@ -65,6 +66,7 @@ let
       *) sed "s|@assets@|$assets|g; s|@seconds@|$slowStop|g" $unit > $out/$(basename $unit) ;;
       esac
     done
+    chmod -R u+w $out
     ${unitFiles configuration.units}
     ln -s ${configuration.target} $out/default.target
     ${lines (map (target: ''
@@ -74,16 +76,25 @@ let
     ${if configuration.missingDevice then "mkdir $out/local-fs.target.requires; ln -s ../data.mount $out/local-fs.target.requires/" else ""}
   '';
 
-  # The root, which is an empty tmpfs at first: what the programs need of /etc, and the links into /usr.
-  skeleton = run "skeleton" { inherit kernel; etc = ./etc; } ''
-    mkdir -p $out/etc/systemd $out/root $out/run $out/tmp $out/usr/lib $out/data $out/var/log $out/var/lib $out/var/empty
+  etc = import ./mini/etc.nix { inherit run; } {
+    files = {
+      hostname = name + "\n";
+      fstab = import ./mini/fstab.nix fileSystems;
+    } // listToAttrs (map (path: { name = path; value = readFile (./etc + "/${path}"); }) [
+      "nsswitch.conf" "os-release" "ssh/sshd_config" "systemd/journald.conf.d/quick.conf"
+    ]) // configuration.etc;
+    links."systemd/system" = units;
+  };
+
+  # The root, which is an empty tmpfs at first: the links into /usr, and what is no link in /etc.
+  skeleton = run "skeleton" { inherit kernel; ssh = ./etc/ssh; dhcp = ./etc/udhcpc.script; } ''
+    mkdir -p $out/etc/ssh $out/root $out/run $out/tmp $out/usr/lib $out/data $out/var/log $out/var/lib $out/var/empty
     for folder in bin sbin lib lib64; do ln -s usr/$folder $out/$folder; done
     ln -s /run $out/var/run
     ln -s $kernel/lib/modules $out/usr/lib/modules
     for file in passwd group shadow gshadow ld.so.cache; do cp $userland/etc/$file $out/etc/; done
-    cp -R $etc/. $out/etc/
-    echo ${name} > $out/etc/hostname
-    sed "s|@assets@|$assets|g" $etc/udhcpc.script > $out/etc/udhcpc.script
+    cp $ssh/ssh_host_* $out/etc/ssh/
+    sed "s|@assets@|$assets|g" $dhcp > $out/etc/udhcpc.script
     chmod 0555 $out/etc/udhcpc.script
   '';
 
@@ -101,25 +112,42 @@ let
 
   toplevel = run "nixos-system-${name}-${label}"
     {
-      inherit kernel initialRamdisk skeleton units label;
-      stage2 = ./stage-2.sh;
+      inherit kernel initialRamdisk skeleton etc label;
+      inherit (configuration) initInterfaceVersion;
+      init = ./stage-2.sh;
+      activate = ./mini/activate.sh;
+      switch = ./mini/switch-to-configuration.sh;
+      services = ./units.sh;
+      mounts = ./mini/mounts.sh;
+      activation = toFile "activation" configuration.activation;
       kernelParams = concatStringsSep " " kernelParams;
       bootspec = toJSON bootspec;
       passAsFile = [ "bootspec" ];
     } ''
-    mkdir -p $out/etc/systemd
+    mkdir -p $out/bin
     ln -s $kernel/bzImage $out/kernel
     ln -s $kernel $out/kernel-modules
     ln -s $initialRamdisk/initrd $out/initrd
-    ln -s $units $out/etc/systemd/system
+    ln -s $etc/etc $out/etc
     ln -s $userland/usr $out/sw
     printf %s "$kernelParams" > $out/kernel-params
-    printf %s "systemd 2" > $out/init-interface-version
+    printf %s "$initInterfaceVersion" > $out/init-interface-version
     printf %s "$label" > $out/nixos-version
     printf %s "$system" > $out/system
+    # Only a boot makes the root.
+    echo "- $etc" > $out/parts
     cp $bootspecPath $out/boot.json
-    sed "1s|.*|#!$assets/bin/sh|; s|@out@|$out|g; s|@assets@|$assets|g; s|@skeleton@|$skeleton|g; s|@userland@|$userland|g" $stage2 > $out/init
-    chmod 0555 $out/init
+
+    # script FILE TARGET ROOT: with the paths filled in.
+    script() {
+      sed "1s|^#!.*|#!$assets/bin/sh|; s|@out@|$out|g; s|@assets@|$assets|g; s|@skeleton@|$3|g; s|@etc@|$etc|g; s|@userland@|$userland|g
+        s|@activation@|$activation|g; s|@mounts@|$mounts|g" $1 > $2
+      chmod 0555 $2
+    }
+    script $init $out/init $skeleton
+    script $services $out/services -
+    script $activate $out/activate -
+    script $switch $out/bin/switch-to-configuration -
   '';
 in
 {
