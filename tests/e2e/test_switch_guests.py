@@ -1,4 +1,4 @@
-"""What the guests themselves do in a live switch, asked for as a user would by hand: `switch-to-configuration test` by `nixvm-loop ssh`."""
+"""What the guests do in a live switch asked for by hand: `nixvm-loop ssh …/bin/switch-to-configuration test`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ STAYS, GOES, CHANGES = 'stays = "sleep 901";', 'goes = "sleep 902";', 'changes =
 COMES, CHANGED = 'comes = "sleep 904";', 'changes = "sleep 905";'
 FAILING = "echo at it; exit 7"
 SCRATCH = '{ device = "tmpfs"; fsType = "tmpfs"; options = [ "ro" ]; }'
+CURRENT = "readlink /run/current-system"
 # The booted system, the boot, the mounts of the store: what no switch changes.
-LASTING = "readlink /run/booted-system; cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 3- /proc/self/mountinfo | grep /nix/"
+BOOT = "readlink /run/booted-system; cat /proc/sys/kernel/random/boot_id"
+LASTING = f"{BOOT}; cut -d ' ' -f 3- /proc/self/mountinfo | grep /nix/"
+# Each service with its process or how it ended, and each `sleep` that runs.
 SERVICES = r"""
     for name in $(ls /run/services); do
         while read -r pid _ status </run/services/$name && [ "$pid" = 0 ]; do usleep 50000; done
@@ -37,9 +40,18 @@ def built(lab: Lab) -> str:
     return str(link.readlink())
 
 
-def switch(lab: Lab, system: str, verb: str = "test") -> subprocess.CompletedProcess[str]:
-    """What a user types, its output and its exit code."""
-    return lab.loop("ssh", f"{system}/bin/switch-to-configuration {verb}")
+def switch(
+    lab: Lab, system: str, verb: str = "test", *, before: str = ":", after: str = ":"
+) -> subprocess.CompletedProcess[str]:
+    """What a user types, its output and its exit code; `before` and `after` ask for more in the same connection."""
+    program = f"{system}/bin/switch-to-configuration {verb}"
+    return lab.loop("ssh", f"{before}\n{program}\ncode=$?\n{after}\nexit $code")
+
+
+def by_name(lines: list[str]) -> dict[str, str]:
+    """What SERVICES prints: the process, or the end, of each."""
+    pairs = [line.rsplit(maxsplit=1) for line in lines]
+    return {name.strip(): state for name, state in pairs}
 
 
 @pytest.fixture(scope="module")
@@ -56,92 +68,81 @@ def mini(make_lab: Callable[..., Lab]) -> Lab:
     return lab
 
 
-def processes(lab: Lab) -> dict[str, str]:
-    """The services that the guest knows, each with its process or how it ended, and each `sleep` that runs."""
-    lines = [line.rsplit(maxsplit=1) for line in lab.guest(SERVICES).splitlines()]
-    return {name.strip(): state for name, state in lines}
-
-
 def test_files_and_services_follow_and_nothing_else(mini: Lab) -> None:
     """Files of /etc are added, changed and removed; services start, stop, restart and stay; no mount and no boot."""
-    before, untouched = processes(mini), mini.guest(LASTING)
     mini.edit("configuration.nix", FAILING, "")
     mini.edit("configuration.nix", "Hello from the mini guest.", "Live.")
     mini.edit("configuration.nix", "etc = { }", r'etc = { "deep/er/file" = "one\n"; top = "two\n"; }')
     mini.edit("configuration.nix", f"{GOES} {CHANGES}", f"{COMES} {CHANGED}")
     system = built(mini)
-    foretold = switch(mini, system, "dry-activate")
-    assert (foretold.returncode, mini.guest("cat /etc/motd")) == (0, "Hello from the mini guest.")
+    foretold = switch(mini, system, "dry-activate", before=f"{LASTING}; echo", after=f"cat /etc/motd; {SERVICES}")
+    lasting, _, rest = foretold.stdout.partition("\n\n")
+    motd, *before = rest.splitlines()
+    assert (foretold.returncode, motd) == (0, "Hello from the mini guest.")
     assert foretold.stderr.splitlines() == [
         "would stop the following units: goes",
         "would activate the configuration...",
         "would restart the following units: changes",
         "would start the following units: comes",
     ]
-    done = switch(mini, system)
-    assert (done.returncode, done.stdout) == (0, "")
+    done = switch(mini, system, after=f"cat /etc/motd /etc/deep/er/file /etc/top; {CURRENT}; {SERVICES}")
+    assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "stopping the following units: goes",
         "activating the configuration...",
         "restarting the following units: changes",
         "starting the following units: comes",
     ]
-    shown = mini.guest("cat /etc/motd /etc/deep/er/file /etc/top; readlink /run/current-system")
-    assert shown.splitlines() == ["Live.", "one", "two", system]
-    after = processes(mini)
-    assert {name for name in after if name.startswith("sleep")} == {
-        "sleep 86400",
-        "sleep 901",
-        "sleep 904",
-        "sleep 905",
-    }
-    assert (after["stays"], "goes" in after) == (before["stays"], False)
-    assert after["changes"] != before["changes"]
+    assert done.stdout.splitlines()[:4] == ["Live.", "one", "two", system]
+    old, new = by_name(before), by_name(done.stdout.splitlines()[4:])
+    assert {name for name in new if name.startswith("sleep")} == {"sleep 86400", "sleep 901", "sleep 904", "sleep 905"}
+    assert (new["stays"], "goes" in old, "goes" in new) == (old["stays"], True, False)
+    assert new["changes"] != old["changes"]
 
     mini.edit("configuration.nix", r' "deep/er/file" = "one\n";', "")
-    again = switch(mini, built(mini))
+    again = switch(mini, built(mini), after=f"[ -e /etc/deep ] || cat /etc/top; {SERVICES}; echo; {LASTING}")
+    services, _, lasting_now = again.stdout.partition("\n\n")
     assert (again.returncode, again.stderr) == (0, "activating the configuration...\n")
-    assert mini.guest("[ -e /etc/deep ] || cat /etc/top") == "two"
-    assert (processes(mini), mini.guest(LASTING)) == (after, untouched)
+    assert (services.splitlines()[0], by_name(services.splitlines()[1:])) == ("two", new)
+    assert lasting_now.strip() == lasting
 
 
 def test_a_service_that_fails_is_named(mini: Lab) -> None:
     """Exit 4, with everything else done; a next switch starts it again; without it all is well."""
     with mini.edited("configuration.nix", COMES, f'{COMES} bad = "echo no; exit 3";'):
         system = built(mini)
-    first, second = switch(mini, system), switch(mini, system)
-    assert (first.returncode, second.returncode) == (4, 4)
-    assert first.stderr == second.stderr
-    assert first.stderr.splitlines() == [
-        "activating the configuration...",
-        "starting the following units: bad",
-        "warning: the following units failed: bad",
-    ]
-    assert mini.guest("readlink /run/current-system") == system
-    assert processes(mini)["bad"] == "3"
-    assert switch(mini, built(mini)).returncode == 0
-    assert "bad" not in processes(mini)
+    first, second = (switch(mini, system, after=f"{CURRENT}; {SERVICES}") for _ in range(2))
+    for done in (first, second):
+        assert done.returncode == 4
+        assert done.stderr.splitlines() == [
+            "activating the configuration...",
+            "starting the following units: bad",
+            "warning: the following units failed: bad",
+        ]
+        assert done.stdout.splitlines()[0] == system
+        assert by_name(done.stdout.splitlines()[1:])["bad"] == "3"
+    without = switch(mini, built(mini), after=SERVICES)
+    assert (without.returncode, "bad" in by_name(without.stdout.splitlines())) == (0, False)
 
 
 def test_an_activation_that_fails(mini: Lab) -> None:
     """Exit 2, and the rest is done."""
     with mini.edited("configuration.nix", 'activation = ""', f'activation = "{FAILING}"'):
         system = built(mini)
-    done = switch(mini, system)
-    assert (done.returncode, done.stdout) == (2, "at it\n")
+    done = switch(mini, system, after=CURRENT)
+    assert (done.returncode, done.stdout) == (2, f"at it\n{system}\n")
     assert "Failed to run activate script" in done.stderr.splitlines()
-    assert mini.guest("readlink /run/current-system") == system
 
 
 def test_the_mounts_of_the_store_are_left_alone(mini: Lab) -> None:
-    """fstab's other entries are followed: mounted anew, added, removed; what is below /nix is only named."""
-    untouched = mini.guest(LASTING)
+    """The other entries of fstab are followed: mounted anew, added, removed; what is below /nix is only named."""
     mini.edit("file-systems.nix", '"/nix/store" =', f'"/srv/new-one" = {SCRATCH};\n  "/nix/store" =')
     mini.edit(
-        "file-systems.nix", 'fsType = "virtiofs"; options = [ "ro" ]', 'fsType = "virtiofs"; options = [ "ro" "nodev" ]'
+        "file-systems.nix", 'fsType = "virtiofs"; options = [ "ro" ]', 'fsType = "virtiofs"; options = [ "nodev" ]'
     )
     mini.edit("file-systems.nix", '"nosuid"', '"noexec"')
-    done = switch(mini, built(mini))
+    others = "grep -e ' /dev/shm ' -e ' /srv/new-one ' /proc/mounts"
+    done = switch(mini, built(mini), before=f"{LASTING}; echo", after=f"{LASTING}; echo; {others}")
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         r"NOT restarting the following changed units: nix-.ro\x2dstore.mount",
@@ -149,31 +150,32 @@ def test_the_mounts_of_the_store_are_left_alone(mini: Lab) -> None:
         "reloading the following units: dev-shm.mount",
         r"starting the following units: srv-new\x2done.mount",
     ]
-    others = mini.guest("grep -e ' /dev/shm ' -e ' /srv/new-one ' /proc/mounts").splitlines()
-    options = [line.split()[3].split(",") for line in others]
+    before, after, mounted = done.stdout.split("\n\n")
+    assert before == after
+    options = [line.split()[3].split(",") for line in mounted.splitlines()]
     assert ("noexec" in options[0], "ro" in options[1]) == (True, True)
     mini.edit("file-systems.nix", '"/srv/new-one"', '"/nix/other"')
-    done = switch(mini, built(mini))
-    assert (done.returncode, "srv" in mini.guest("cat /proc/mounts")) == (0, False)
-    assert mini.guest(LASTING) == untouched
+    done = switch(mini, built(mini), after=f"{LASTING}; echo; {others}")
+    after, mounted = done.stdout.split("\n\n")
+    assert (done.returncode, before) == (0, after)
+    assert [line.split()[1] for line in mounted.splitlines()] == ["/dev/shm"]
 
 
 def test_what_cannot_be_switched(mini: Lab) -> None:
-    """Another init is exit 100, a held lock and a wrong verb are exit 1, and nothing has changed; a dead owner holds nothing."""
-    current = mini.guest("readlink /run/current-system")
+    """Another init is exit 100, a held lock and a wrong verb are 1; nothing has changed; a dead owner holds nothing."""
     with mini.edited("configuration.nix", "mini 1", "mini 2"):
         system = built(mini)
-    refused = switch(mini, system)
-    assert (refused.returncode, "it takes a boot" in refused.stderr) == (100, True)
     lock = "/run/nixos/switch-to-configuration.lock"
-    mini.guest(f"echo 1 >{lock}")
-    locked = switch(mini, system)
+    refused = switch(mini, system, before=CURRENT, after=f"{CURRENT}; echo 1 >{lock}")
+    assert (refused.returncode, "it takes a boot" in refused.stderr) == (100, True)
+    locked = switch(mini, system, after=f"echo 4194304 >{lock}")
     assert (locked.returncode, locked.stderr) == (1, "Could not acquire lock\n")
-    mini.guest(f"echo 4194304 >{lock}")
-    assert switch(mini, system, "check").returncode == 0
-    wrong = switch(mini, system, "tset")
+    checked = switch(mini, system, "check", after=f"ls /run/nixos; {CURRENT}")
+    assert checked.returncode == 0
+    wrong = switch(mini, system, "tset", after=CURRENT)
     assert (wrong.returncode, "[check|switch|boot|test|dry-activate]" in wrong.stderr) == (1, True)
-    assert mini.guest(f"ls {lock} 2>&1; readlink /run/current-system").splitlines()[-1] == current
+    current, now = refused.stdout.splitlines()
+    assert (now, checked.stdout.splitlines(), wrong.stdout.strip()) == (current, ["booted", current], current)
 
 
 SYSTEMD_CONFIG = """
@@ -192,7 +194,10 @@ vcpus = 2
 ssh_port = {port}
 """
 # Started on its own, so that it outlives the connection; its output and its exit code are in files.
-DETACHED = "systemd-run --quiet --no-block sh -c '{command} >/run/said 2>&1; echo $? >/run/code.new; mv /run/code.new /run/code'"
+DETACHED = (
+    "systemd-run --quiet --no-block sh -c '{} >/run/said 2>&1; echo $? >/run/code.new; mv /run/code.new /run/code'"
+)
+SLEEPS = "pgrep -a sleep"
 
 
 def unit(seconds: int, *more: str) -> str:
@@ -219,12 +224,14 @@ NEW_UNITS = {
 
 def units(texts: dict[str, str]) -> str:
     """Units and what starts them, in the words of the guest's configuration."""
+    each = " ".join(f'"{name}.service" = "{text}";' for name, text in texts.items())
     names = " ".join(f'"{name}.service"' for name in texts)
-    return (
-        "units = {"
-        + " ".join(f'"{name}.service" = "{text}";' for name, text in texts.items())
-        + f"}}; start = [ {names} ];"
-    )
+    return f"units = {{ {each} }}; start = [ {names} ];"
+
+
+def sleeping(lines: list[str]) -> dict[str, str]:
+    """What SLEEPS prints: the units' processes, by how long each sleeps."""
+    return {line.split()[2]: line.split()[0] for line in lines}
 
 
 @pytest.fixture(scope="module")
@@ -243,24 +250,24 @@ def systemd(make_lab: Callable[..., Lab]) -> Lab:
 
 @pytest.mark.timeout(300)
 def test_units_follow_and_the_switch_outlives_sshd(systemd: Lab) -> None:
-    """Units are started, stopped, restarted, reloaded and left alone; a failed one is exit 4; a restart of sshd is survived."""
-    before = sleeps(systemd)
-    lasting = systemd.guest(LASTING)
+    """Units start, stop, restart, reload and stay; a failed one is exit 4; sshd's restart cuts the connection only."""
     systemd.edit("configuration.nix", units(OLD_UNITS), units(NEW_UNITS))
     systemd.edit("configuration.nix", "etc = { }", r'etc = { motd = "Live.\n"; }')
     systemd.edit("units/ssh.service", "KillMode=process", "KillMode=control-group\nX-StopIfChanged=false")
     system = built(systemd)
-    command = DETACHED.format(command=f"{system}/bin/switch-to-configuration test")
-    cut = systemd.loop("ssh", f"{command}; echo started; sleep 200")
-    assert (cut.returncode, cut.stdout) == (255, "started\n")
+    command = DETACHED.format(f"{system}/bin/switch-to-configuration test")
+    cut = systemd.loop("ssh", f"{SLEEPS}; {LASTING}; {command}; echo started; sleep 200")
+    assert (cut.returncode, cut.stdout.splitlines()[-1]) == (255, "started")
+    before, lasting = sleeping(cut.stdout.splitlines()[:5]), cut.stdout.splitlines()[5:-1]
+
+    look = f"{SLEEPS}; {LASTING}; cat /run/code; {CURRENT}; cat /etc/motd; ls /run/reloaded-*; cat /run/said"
     deadline = time.monotonic() + 60
-    while systemd.loop("ssh", "test -e /run/code").returncode != 0:
-        assert time.monotonic() < deadline
-    shown = systemd.guest(
-        "cat /run/code; readlink /run/current-system; cat /etc/motd; ls /run/reloaded-*; cat /run/said"
-    ).splitlines()
-    assert shown[:4] == ["4", system, "Live.", "/run/reloaded-twice"]
-    assert shown[4:12] == [
+    while (seen := systemd.loop("ssh", f"until [ -e /run/code ]; do sleep 0.2; done; {look}")).returncode != 0:
+        assert time.monotonic() < deadline, seen.stderr
+    lines = seen.stdout.splitlines()
+    after, lasting_now, lines = sleeping(lines[:5]), lines[5 : 5 + len(lasting)], lines[5 + len(lasting) :]
+    assert lines[:4] == ["4", system, "Live.", "/run/reloaded-twice"]
+    assert lines[4:12] == [
         "stopping the following units: changes.service, goes.service",
         "NOT restarting the following changed units: keeps.service",
         "activating the configuration...",
@@ -270,14 +277,7 @@ def test_units_follow_and_the_switch_outlives_sshd(systemd: Lab) -> None:
         "the following new units were started: comes.service",
         "warning: the following units failed: bad.service",
     ]
-    after = sleeps(systemd)
     assert set(after) == {"901", "904", "905", "912", "913"}
-    assert {name: after[name] for name in ("901", "904", "905")} == {
-        name: before[name] for name in ("901", "904", "905")
-    }
-    assert systemd.guest(LASTING) == lasting
-
-
-def sleeps(lab: Lab) -> dict[str, str]:
-    """The processes of the units, by how long each sleeps."""
-    return {line.split()[2]: line.split()[0] for line in lab.guest("pgrep -a sleep").splitlines()}
+    kept = ("901", "904", "905")
+    assert [after[name] for name in kept] == [before[name] for name in kept]
+    assert lasting_now == lasting
