@@ -225,7 +225,6 @@ async def _clear(
     await asyncio.gather(*readers, return_exceptions=True)
     # The pipes would stay open as long as a grandchild holds them; asyncio has no public way to let go of them.
     process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
-    await asyncio.sleep(0)  # that closes them only at the loop's next turn, of which there may be none any more
 
 
 async def _end(process: asyncio.subprocess.Process, interrupt_wait_s: float) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nixvm_loop.model.facts import Glance
     from nixvm_loop.model.values import Check, Generation, System
 
-_LOOK_TIMEOUT_S: Final = 5.0
+_LOOK_TIMEOUT_S: Final = 10.0
 _GLANCE_TIMEOUT_S: Final = 3.0
 # Of a guest, so long ago, that nobody started anew meanwhile.
 _FRESH_S: Final = 2.0

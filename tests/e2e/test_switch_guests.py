@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -281,3 +282,30 @@ def test_units_follow_and_the_switch_outlives_sshd(systemd: Lab) -> None:
     kept = ("901", "904", "905")
     assert [after[name] for name in kept] == [before[name] for name in kept]
     assert lasting_now == lasting
+
+
+@pytest.mark.timeout(300)
+def test_nixvm_loop_switches_a_guest_whose_sshd_restarts(systemd: Lab) -> None:
+    """As a unit of its own, followed over the cut to its end; a unit that fails is exit 7, and the guest stays."""
+    config = (systemd.folder / "nixvm-loop.toml").read_text()
+    systemd.configure(config.replace('stop = "force"', 'stop = "force"\nmode = "auto"'))
+    boot, booted = systemd.boot_id(), systemd.booted()
+    ssh_unit = (systemd.flake / "units/ssh.service").read_text()
+    systemd.write(systemd.flake / "units/ssh.service", f"# Another.\n{ssh_unit}")
+    failed = systemd.loop("rebuild", "-o", "json", timeout_s=200)
+    assert failed.returncode == 7, failed.stdout[-3000:]
+    events = [json.loads(line) for line in failed.stdout.splitlines()]
+    assert [one["action"] for one in events if one["type"] == "action_chosen"] == ["switch"]
+    check = next(one for one in events if one["type"] == "check_finished" and one["check"] == "failed-units")
+    assert (check["ok"], "bad.service" in check["actual"]) == (False, True)
+    said = [one["line"] for one in events if one["type"] == "switch_log"]
+    assert "restarting the following units: ssh.service" in said
+    assert said[-1].startswith("warning: the following units failed: bad.service")
+    assert systemd.guest(CURRENT) == systemd.toplevel()
+
+    good = {name: text for name, text in NEW_UNITS.items() if name != "bad"}
+    systemd.edit("configuration.nix", units(NEW_UNITS), units(good))
+    ended = systemd.cycle()
+    assert (ended["verdict"], ended["action"]) == ("ok", "switch")
+    assert (systemd.boot_id(), systemd.booted()) == (boot, booted)
+    assert systemd.guest(CURRENT) == systemd.toplevel()

@@ -29,7 +29,7 @@ def alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-async def soon(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+async def soon(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:  # noqa: ASYNC110  # other processes set no event
         await asyncio.sleep(0.01)
