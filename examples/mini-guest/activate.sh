@@ -23,24 +23,25 @@ remove() {
   done
 }
 
+# The one rename that makes it so comes last: cut short before it, this is done over by the next activation.
 switch_etc() {
-  replace /etc/static @etc@/etc || return
   wanted=' '
   while read -r path; do wanted="$wanted$path "; done <@etc@/files
   while read -r path; do
     case $wanted in *" $path "*) ;; *) remove "$path" ;; esac
-  done <"$old_etc/files"
+  done <"${static%/etc}/files"
   while read -r path; do
     [ -L "/etc/$path" ] || add "$path" || return
   done <@etc@/files
+  replace /etc/static @etc@/etc
 }
 
-# A system made before there was this file is taken to differ in everything.
-old_skeleton='' old_etc=/nonexistent
-{ read -r old_skeleton old_etc </run/current-system/parts; } 2>/dev/null
+skeleton=
+{ read -r skeleton </run/current-system/skeleton-path; } 2>/dev/null
+static=$(readlink /etc/static)
 
-[ "$old_skeleton" = @skeleton@ ] || cp -dRf @skeleton@/. / || code=1
-[ "$old_etc" = @etc@ ] || switch_etc || code=1
+[ "$skeleton" = @skeleton@ ] || cp -dRf @skeleton@/. / || code=1
+[ "$static" = @etc@/etc ] || switch_etc || code=1
 [ ! -s @activation@ ] || sh -e @activation@ || { echo "activate: the configuration's lines failed ($?)" >&2; code=1; }
 replace /run/current-system @out@ || code=1
 exit $code

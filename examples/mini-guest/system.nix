@@ -123,7 +123,7 @@ let
     printf %s "$initInterfaceVersion" > $out/init-interface-version
     printf %s "$label" > $out/nixos-version
     printf %s "$system" > $out/system
-    echo "$skeleton $etc" > $out/parts
+    echo $skeleton > $out/skeleton-path
     cp $bootspecPath $out/boot.json
 
     # script FILE TARGET: with the paths filled in.

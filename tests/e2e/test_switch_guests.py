@@ -101,7 +101,8 @@ def test_files_and_services_follow_and_nothing_else(mini: Lab) -> None:
     assert new["changes"] != old["changes"]
 
     mini.edit("configuration.nix", r' "deep/er/file" = "one\n";', "")
-    again = switch(mini, built(mini), after=f"[ -e /etc/deep ] || cat /etc/top; {SERVICES}; echo; {LASTING}")
+    mini.edit("system.nix", "$out/var/log", "$out/var/log; ln -s /tmp $out/added")
+    again = switch(mini, built(mini), after=f"[ -e /etc/deep ] || cat /added/../etc/top; {SERVICES}; echo; {LASTING}")
     services, _, lasting_now = again.stdout.partition("\n\n")
     assert (again.returncode, again.stderr) == (0, "activating the configuration...\n")
     assert (services.splitlines()[0], by_name(services.splitlines()[1:])) == ("two", new)
@@ -263,7 +264,7 @@ def test_units_follow_and_the_switch_outlives_sshd(systemd: Lab) -> None:
 
     look = f"{SLEEPS}; {LASTING}; cat /run/code; {CURRENT}; cat /etc/motd; ls /run/reloaded-*; cat /run/said"
     deadline = time.monotonic() + 60
-    while (seen := systemd.loop("ssh", f"until [ -e /run/code ]; do sleep 0.2; done; {look}")).returncode != 0:
+    while (seen := systemd.loop("ssh", f"until [ -e /run/code ]; do sleep 1; done; {look}")).returncode != 0:
         assert time.monotonic() < deadline, seen.stderr
     lines = seen.stdout.splitlines()
     after, lasting_now, lines = sleeping(lines[:5]), lines[5 : 5 + len(lasting)], lines[5 + len(lasting) :]

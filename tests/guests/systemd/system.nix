@@ -135,7 +135,7 @@ let
     printf %s "$label" > $out/nixos-version
     printf %s "$system" > $out/system
     # Only a boot makes the root.
-    echo "- $etc" > $out/parts
+    echo - > $out/skeleton-path
     cp $bootspecPath $out/boot.json
 
     # script FILE TARGET ROOT: with the paths filled in.

@@ -71,7 +71,7 @@ plan_services() {
   new=$(readlink -f @etc@/etc/systemd/system)
   old=$(readlink -f /etc/systemd/system)
   while read -r name state _; do
-    if [ "$state" = failed ]; then reset=reset-failed; else active_units="$active_units$name "; fi
+    if [ "$state" = failed ]; then reset=yes; else active_units="$active_units$name "; fi
   done <<END
 $(states)
 END
