@@ -46,7 +46,10 @@ def log_end(domain: str, program: str) -> tuple[str, ...]:
 
 
 def share_processes(instance_id: int) -> tuple[int, ...]:
-    """The process ids of a running domain's virtiofsd, by this machine's libvirt; none where that is not known."""
+    """The process ids of a running domain's virtiofsd, by this machine's libvirt; none where that is not known (yet).
+
+    One that has ended is among them.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "/run/user/none")
     folders = (Path(folder.format(runtime=runtime)) for folder in _RUN_FOLDERS)
     files = (file for folder in folders for file in folder.glob(f"{instance_id}-*-fs.pid"))
@@ -54,10 +57,10 @@ def share_processes(instance_id: int) -> tuple[int, ...]:
 
 
 def _pid(file: Path) -> int | None:
-    # The file may have stayed behind, and its number may be another program's by now.
+    # While it starts, its process is still another program; later on its number may be another program's.
     with suppress(OSError, ValueError):
         pid = int(file.read_text())
-        if "virtiofsd" in Path(f"/proc/{pid}/comm").read_text():
+        if not Path(f"/proc/{pid}").exists() or "virtiofsd" in Path(f"/proc/{pid}/comm").read_text():
             return pid
     return None
 

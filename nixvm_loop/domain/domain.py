@@ -171,16 +171,18 @@ class Domain:
         told: int | None = None
         while is_local(self.handle.connect().getURI()):
             instance_id = await self._instance_id()
-            if instance_id is not None and instance_id != told:
-                await one_ends(share_processes(instance_id))
+            # While the domain starts they may not be there yet.
+            shares = () if instance_id in {None, told} else share_processes(instance_id)
+            if instance_id is not None and shares:
+                await one_ends(shares)
                 told = instance_id
-                await self._tell_if_on(instance_id, events)
+                await self._tell_if_on(instance_id, shares, events)
             await asyncio.sleep(_NEXT_RUN_S)
 
-    async def _tell_if_on(self, instance_id: int, events: Lifecycle) -> None:
-        # It goes with QEMU as well, of which libvirt tells a little later.
+    async def _tell_if_on(self, instance_id: int, shares: tuple[int, ...], events: Lifecycle) -> None:
+        # They go with QEMU as well, of which libvirt tells a little later; and files of an earlier run are replaced.
         await asyncio.sleep(_SHARE_GRACE_S)
-        if await self._instance_id() == instance_id:
+        if share_processes(instance_id) == shares and await self._instance_id() == instance_id:
             log = log_end(self.name, VIRTIOFSD) + log_end(self.name, QEMU)
             events.put(replace(SHARE_DIED, log=log, log_file=str(log_file(self.name, VIRTIOFSD))))
 

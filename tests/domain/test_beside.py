@@ -36,7 +36,7 @@ def test_the_end_of_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_the_end_of_a_share_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A domain's virtiofsd is found by libvirt's file, and its death known at once; nobody else's number counts."""
+    """A domain's virtiofsd is found by libvirt's file, its death known then and later; nobody else's number counts."""
     program = shutil.copy("/bin/sleep", tmp_path / "virtiofsd")
     one = await asyncio.create_subprocess_exec(program, "60")
     other = await asyncio.create_subprocess_exec("sleep", "60")
@@ -52,6 +52,9 @@ async def test_the_end_of_a_share_process(tmp_path: Path, monkeypatch: pytest.Mo
         assert not ending.done()
         one.kill()
         await asyncio.wait_for(ending, 1)
+        await one.wait()
+        assert beside.share_processes(7) == (one.pid,)
+        await asyncio.wait_for(beside.one_ends(beside.share_processes(7)), 1)
     finally:
         for process in (one, other):
             if process.returncode is None:
