@@ -10,7 +10,7 @@ from nixvm_loop import guest as guest_room
 from nixvm_loop import signatures
 from nixvm_loop.cycle.context import no_address
 from nixvm_loop.domain.lifecycle import End, LifecycleKind
-from nixvm_loop.errors import BootError, GuestError, HostFaultError, OperatorStopError
+from nixvm_loop.errors import BootError, DomainError, GuestError, HostFaultError, OperatorStopError
 from nixvm_loop.events.types import Console, DomainState, Notice
 from nixvm_loop.model.values import Severity
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nixvm_loop.domain import Domain, LifecycleEvent
     from nixvm_loop.domain.lifecycle import Lifecycle
     from nixvm_loop.domainxml import DomainXml
+    from nixvm_loop.errors import NixvmLoopError
     from nixvm_loop.events.types import Emit
 
 _ADDRESS_POLL_S: Final = 0.25
@@ -28,6 +29,8 @@ _TAIL_LINES: Final = 12
 _LEASE_TRY_S: Final = 6.0
 # Libvirt tells of a domain's end a little later than the console does.
 _CONSOLE_END_S: Final = 1.0
+# Sooner than that.
+_LIBVIRT_ALIVE_S: Final = 0.5
 # What programs said may reach the console after the kernel's panic.
 _EXPLANATION_S: Final = 0.3
 _FAILED: Final = "the guest did not boot"
@@ -36,6 +39,7 @@ _SILENCE_HINT: Final = (
     'NixOS shows nothing without "console=ttyS0" in boot.kernelParams; if it has that, the processor may not run: '
     'machine.accelerator = "tcg" tells whether it is KVM'
 )
+_LIBVIRT_HINT: Final = "once it is back (`systemctl status libvirtd`), nixvm-loop rebuild looks at the guest again"
 _UNREACHED_HINT: Final = (
     "does its sshd run, does its firewall let port 22 in, does it have an address? `nixvm-loop console` leads to it"
 )
@@ -121,7 +125,13 @@ class BootWatch:
             message += " before it came up" if rebooted else ""
             self._fail(BootError(message, hint=_LOOP_HINT if rebooted else "see the console's last lines below"))
 
-    def _fail(self, error: BootError, log: tuple[str, ...] = ()) -> None:
+    async def libvirt_ends(self, alive: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+        """Tell when libvirt has gone: neither the guest's host key nor its end would be heard any more."""
+        while await alive():  # noqa: ASYNC110  # what is waited for is another process
+            await asyncio.sleep(_LIBVIRT_ALIVE_S)
+        self._fail(DomainError("libvirt's daemon has gone while the guest booted, which goes on", hint=_LIBVIRT_HINT))
+
+    def _fail(self, error: NixvmLoopError, log: tuple[str, ...] = ()) -> None:
         if not self._failed.done():
             error.details = error.details or (*self._tail, *log)
             self._failed.set_exception(error)
@@ -144,6 +154,7 @@ class BootWatch:
 
         Raises:
             GuestError: it was not reached, BootError if it is known to be gone; with what its console said last.
+            DomainError: libvirt has gone.
         """
         task: asyncio.Future[T] = asyncio.ensure_future(work)
         waited_for: list[asyncio.Future[Any]] = [task, self._failed]

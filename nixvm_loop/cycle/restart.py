@@ -114,6 +114,8 @@ async def _start(context: Context, domain: Domain, log: Log, emit: Emit, listene
             emit(Notice(Severity.WARNING, f"domain {domain.name} has no console to listen to", _CONSOLE_HINT))
         following = asyncio.create_task(watch.follow(await listeners.enter_async_context(domain.lifecycle())))
         listeners.push_async_callback(_end, following)
+        alive = (await context.link.hypervisor()).alive
+        listeners.push_async_callback(_end, asyncio.create_task(watch.libvirt_ends(alive)))
         await domain.resume()
     except BaseException:
         # A domain that has not run yet must not be left paused, nor may libvirt start it when we have gone; why it

@@ -16,6 +16,13 @@ LIBVIRT: Final = (
         " or check libvirt_uri",
     ),
     signature(
+        "libvirt-gone",
+        Source.LIBVIRT,
+        r"client socket is closed|End of file while reading data|Cannot (?:write|recv) data: (?:Broken|Connection)",
+        "libvirt's daemon has gone: it was stopped, or died",
+        "guests run on without it; once it is back (`systemctl status libvirtd`), nixvm-loop rebuild goes on",
+    ),
+    signature(
         "libvirt-permission",
         Source.LIBVIRT,
         r"Failed to connect socket to '(?P<socket>[^']*)': Permission denied",

@@ -8,7 +8,7 @@ import pytest
 
 from nixvm_loop.cycle.boot import BootWatch
 from nixvm_loop.domain import End, LifecycleEvent, LifecycleKind
-from nixvm_loop.errors import BootError, GuestError, OperatorStopError
+from nixvm_loop.errors import BootError, DomainError, GuestError, OperatorStopError
 from nixvm_loop.guest import HostKeys
 from nixvm_loop.model.settings import HostKeyPolicy
 
@@ -139,4 +139,18 @@ async def test_silence_is_told_apart(watch: BootWatch, lines: list[str], message
 async def test_a_quiet_guest_may_take_its_time(watch: BootWatch) -> None:
     """Silence fails nobody before the time is over."""
     assert await watch.unless_failed(asyncio.sleep(0.2, "reached")) == "reached"
+    watch.close()
+
+
+async def test_libvirt_that_goes_during_a_boot(watch: BootWatch) -> None:
+    """It is known soon, and is no failure of the guest's: nobody would hear of that any more."""
+    alive = [True, False]
+
+    async def sign_of_life() -> bool:
+        return alive.pop(0)
+
+    listening = asyncio.create_task(watch.libvirt_ends(sign_of_life))
+    with pytest.raises(DomainError, match="libvirt's daemon has gone"):
+        await watch.unless_failed(unanswered(5))
+    await listening
     watch.close()

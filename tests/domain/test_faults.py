@@ -99,6 +99,7 @@ REFUSALS = [
         "libvirt's daemon is not running",
         "systemctl start libvirtd",
     ),
+    ("internal error: client socket is closed", "libvirt's daemon has gone", "nixvm-loop rebuild"),
     ("internal error: unexpected qemu URI path '/nope', try qemu:///system", "no driver for this URI", "libvirt_uri"),
     ("Requested operation is not valid: network 'default' is not active", "network default", "virsh net-start default"),
     ("Network not found: no network with matching name 'default'", "has no network default", "virsh net-list"),
