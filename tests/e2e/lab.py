@@ -183,7 +183,7 @@ class Lab:
 
     def _strays(self) -> list[str]:
         processes = [line.split(maxsplit=2) for line in _ps().splitlines() if "<defunct>" not in line]
-        found = [line for pid, command, line in processes if command == "nix" or _is_built(pid)]
+        found = [line for pid, command, line in processes if command in {"nix", "nix-store"} or _is_built(pid)]
         # One process of nix-daemon listens; the others each serve a client.
         found += [line for _, command, line in processes if command == "nix-daemon"][1:]
         found += [f"paused: {name}" for name in self.virsh("list", "--state-paused", "--name").split()]

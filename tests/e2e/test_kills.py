@@ -1,6 +1,7 @@
 """SIGKILL at random moments of a cycle: what is left is never a mix, and the next command finishes or undoes it.
 
-How many and with which seed: $NIXVM_LOOP_KILLS and $NIXVM_LOOP_SEED; scripts/faults sets them for the full run.
+Half of the kills hit nixvm-loop itself, the others what it works with. How many and with which seed: $NIXVM_LOOP_KILLS
+and $NIXVM_LOOP_SEED; scripts/faults sets them for the full run.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from lxml import etree
+
+from tests.e2e import victims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,12 +28,22 @@ if TYPE_CHECKING:
     from tests.e2e.lab import Lab
 
 KILLS: Final = int(os.environ.get("NIXVM_LOOP_KILLS", "6"))
-SEED: Final = int(os.environ.get("NIXVM_LOOP_SEED", "4711"))
+SEED: Final = int(os.environ.get("NIXVM_LOOP_SEED", "1545"))
 # A cycle with a restart takes about that long here; later moments are after its end.
 CYCLE_S: Final = 6.5
 EARLY_S: Final = 1.6
-FULL_CHECK_EVERY: Final = 5
+LIBVIRTD_AWAY_S: Final = 1.5
+# The guest's boot_timeout, and what a rollback takes.
+ENDS_WITHIN_S: Final = 75
+FULL_CHECK_EVERY: Final = min(5, KILLS // 2)
+BAD: Final = 0.2
 PANICS: Final = 'startup = "echo broken >/dev/console; exit 1"'
+NO_STARTUP: Final = 'startup = ""'
+OURS, NIX, VIRTIOFSD, QEMU, LIBVIRTD = "nixvm-loop", "nix", "virtiofsd", "QEMU", "libvirtd"
+DECK: Final = (OURS, OURS, OURS, OURS, NIX, VIRTIOFSD, QEMU, LIBVIRTD)
+BUILD_FAILED: Final = 3
+# What a system that boots may come to when somebody else died under the cycle.
+CODES: Final = {NIX: {0, BUILD_FAILED, 6}, VIRTIOFSD: {0, 5, 6}, QEMU: {0, 5, 6}, LIBVIRTD: {0, 5}}
 STAGES: Final = ("not begun", "build", "eval", "realise", "flip", "domain", "boot", "verify", "ended")
 
 
@@ -42,20 +56,67 @@ def lab(make_lab: Callable[..., Lab]) -> Iterator[Lab]:
     lab.remove()
 
 
-def killed(lab: Lab, after_s: float) -> str:
-    """Kill a `rebuild` that many seconds after its start; the stage that it had told of last."""
-    process = subprocess.Popen(
-        ["nixvm-loop", "rebuild", "-o", "json"],
-        cwd=lab.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    time.sleep(after_s)
-    process.send_signal(signal.SIGKILL)
-    text, _ = process.communicate(timeout=20)
-    events = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-    if any(event["type"] == "cycle_finished" for event in events):
-        return "ended"
-    stages = [str(event["stage"]) for event in events if event["type"] == "stage_started"]
-    return stages[-1] if stages else "not begun"
+@dataclass
+class Rebuild:
+    """A `rebuild` under way, whose output goes to files; its nix works alone, or ("daemon") through nix-daemon."""
+
+    lab: Lab
+    nix_remote: str
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        with (self.lab.folder / "events").open("wb") as out, (self.lab.folder / "errors").open("wb") as errors:
+            self.process = subprocess.Popen(
+                ["nixvm-loop", "rebuild", "-o", "json"],
+                cwd=self.lab.folder, stdout=out, stderr=errors, env={**os.environ, "NIX_REMOTE": self.nix_remote},
+            )  # fmt: skip
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it has told so far."""
+        lines = (self.lab.folder / "events").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def stage(self) -> str:
+        """The stage that it has told of last."""
+        events = self.events()
+        if any(event["type"] == "cycle_finished" for event in events):
+            return "ended"
+        stages = [str(event["stage"]) for event in events if event["type"] == "stage_started"]
+        return stages[-1] if stages else "not begun"
+
+    def kill(self) -> str:
+        """Kill it; the stage in which it was."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(20)
+        return self.stage()
+
+    def kill_other(self, find: Callable[[Lab], list[int]], chance: random.Random) -> str:
+        """Kill one of those, as soon as there is one; the stage in which that was."""
+        while not (found := find(self.lab)) and self.process.poll() is None:
+            time.sleep(0.01)
+        stage = self.stage()
+        victims.kill([chance.choice(found)] if found else [])
+        return stage if found else "ended"
+
+    def kill_libvirtd(self, away_s: float) -> str:
+        """Kill libvirtd, and start it again after a while; the stage in which it died."""
+        libvirtd = victims.Daemon.named("libvirtd")
+        stage = self.stage()
+        libvirtd.kill()
+        time.sleep(away_s)
+        victims.start_libvirtd(libvirtd, self.lab)
+        return stage
+
+    def end(self, codes: set[int]) -> int:
+        """It ends by itself, with one of these codes, and has said why it failed if it did."""
+        code = self.process.wait(ENDS_WITHIN_S)
+        last, said = self.events()[-1], (self.lab.folder / "errors").read_text()
+        assert "Traceback" not in said, said
+        assert code in codes, f"{code}: {last} {said}"
+        assert (last["type"], last["exit_code"]) == ("cycle_finished", code), last
+        assert (last["error"] is None) == (code == 0), last
+        assert code == 0 or last["error"]["message"] in said, said
+        return code
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -78,13 +139,21 @@ def mixes(lab: Lab) -> list[str]:
         found += [f"{folder}: its {name} is not what it says" for name in wrong]
         if f"init={facts['toplevel']}/init" not in (folder / "cmdline").read_text():
             found.append(f"{folder}: its cmdline boots something else")
-    system = etree.fromstring(lab.virsh("dumpxml", "--inactive", lab.name)).find("os")
-    assert system is not None
-    known = {f"init={about(path.parent)['toplevel']}/init" for path in lab.state.glob("generations/*/generation.json")}
-    words = (system.findtext("cmdline") or "").split()
-    if not known & set(words):
-        found.append(f"the domain boots {words}, of which no generation knows")
+    known = {about(path.parent)["toplevel"] for path in lab.state.glob("generations/*/generation.json")}
+    if not domain_boots(lab) <= known:
+        found.append(f"the domain boots {domain_boots(lab)}, which no generation knows")
     return found
+
+
+def domain_boots(lab: Lab) -> set[str]:
+    """The systems that the domain's command line names; only one is right."""
+    cmdline = etree.fromstring(lab.virsh("dumpxml", "--inactive", lab.name)).findtext("os/cmdline") or ""
+    return {word.removeprefix("init=").removesuffix("/init") for word in cmdline.split() if word.startswith("init=")}
+
+
+def apart(lab: Lab) -> bool:
+    """Whether the domain boots another system than `current` names."""
+    return domain_boots(lab) != {about(lab.state / "current")["toplevel"]}
 
 
 def leftovers(lab: Lab) -> list[str]:
@@ -99,31 +168,110 @@ def leftovers(lab: Lab) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(60 + 60 * KILLS)
-def test_kills_at_random_moments(lab: Lab) -> None:
-    """Nothing is ever a mix, `status` always answers, and the next cycle ends on what the flake says."""
-    chance = random.Random(SEED)  # noqa: S311  # the same moments each time
-    where: Counter[str] = Counter()
-    for turn in range(1, KILLS + 1):
-        bad = chance.random() < 0.2
-        startup = PANICS if bad else 'startup = ""'
-        text = (lab.flake / "configuration.nix").read_text().splitlines()
-        changed = [
-            f'  motd = "Turn {turn}.";' if "motd =" in line else f"  {startup};" if "startup =" in line else line
-            for line in text
-        ]
-        lab.write(lab.flake / "configuration.nix", "\n".join(changed) + "\n")
+@dataclass
+class Run:
+    """The turns of one run, and what came of them."""
+
+    lab: Lab
+    chance: random.Random
+    turn: int = 0
+    windows: int = 0
+    left_bad: int = 0
+    deck: list[str] = field(default_factory=list)
+    where: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in dict.fromkeys(DECK)})
+
+    def save(self, *, bad: bool) -> None:
+        """A new system, that panics or does not."""
+        changed = {"motd =": f'  motd = "Turn {self.turn}.";', "startup =": f"  {PANICS if bad else NO_STARTUP};"}
+        text = (self.lab.flake / "configuration.nix").read_text().splitlines()
+        lines = [next((new for key, new in changed.items() if key in line), line) for line in text]
+        self.lab.write(self.lab.flake / "configuration.nix", "\n".join(lines) + "\n")
+
+    def take(self) -> None:
+        """One kill, and a look at what it left; at times with the next command after it."""
+        self.turn += 1
+        full = self.turn % FULL_CHECK_EVERY == 0
+        # Every second time the next command meets a system that panics.
+        stays = full and self.turn // FULL_CHECK_EVERY % 2 == 1
+        bad = stays or self.chance.random() < BAD
+        self.save(bad=bad)
+        window = self.killed(bad=bad)
+        assert mixes(self.lab) == [], self.turn
+        assert self.lab.loop("status").returncode == 0, self.turn
+        if full or window:
+            self.left_bad += stays
+            if bad and not stays:
+                self.save(bad=False)
+            self.bad_again() if stays else self.good_again()
+            assert mixes(self.lab) == [], self.turn
+            assert not apart(self.lab), self.turn
+            assert leftovers(self.lab) == [], self.turn
+
+    def killed(self, *, bad: bool) -> bool:
+        """Kill somebody in a cycle; whether that hit the moment between the flip and the definition."""
+        self.deck = self.deck or self.chance.sample(DECK, len(DECK))
+        victim, rebuild = self.deck.pop(), Rebuild(self.lab, self.chance.choice(["", "daemon"]))
         # Most of a cycle is the boot; what could be left half done is before it.
-        until_s = chance.choice([EARLY_S, EARLY_S, 2 * CYCLE_S if bad else CYCLE_S])
-        where[killed(lab, chance.uniform(0, until_s))] += 1
-        assert mixes(lab) == [], turn
-        assert lab.loop("status").returncode == 0, turn
-        if turn % FULL_CHECK_EVERY == 0 or turn == KILLS:
-            lab.edit("configuration.nix", f"{startup};", 'startup = "";') if bad else None
-            done = lab.loop("rebuild")
-            assert done.returncode == 0, f"{turn}: {done.stdout}{done.stderr}"
-            assert lab.booted() == lab.toplevel(), turn
-            assert lab.guest("cat /etc/motd") == f"Turn {turn}."
-            assert mixes(lab) == [], turn
-            assert leftovers(lab) == [], turn
-    print(f"\n{KILLS} kills, seed {SEED}: " + ", ".join(f"{stage} {where[stage]}" for stage in STAGES if where[stage]))  # noqa: T201  # for scripts/faults
+        until_s = self.chance.choice([EARLY_S, EARLY_S, 2 * CYCLE_S if bad else CYCLE_S])
+        time.sleep(self.chance.uniform(0, EARLY_S if victim == NIX else until_s))
+        if victim == OURS:
+            stage = rebuild.kill()
+        elif victim == LIBVIRTD:
+            stage = rebuild.kill_libvirtd(self.chance.uniform(0, LIBVIRTD_AWAY_S))
+        else:
+            find = {NIX: victims.nix, VIRTIOFSD: victims.virtiofsd, QEMU: victims.qemu}[victim]
+            stage = rebuild.kill_other(find, self.chance)
+        self.where[victim][stage] += 1
+        if victim != OURS:
+            code = rebuild.end(CODES[victim] | ({6} if bad else set()))
+            left = leftovers(self.lab)
+            # Who does not come to the domain, or to libvirt, cannot mend one that was left paused.
+            unmended = code == BUILD_FAILED or victim == LIBVIRTD
+            left = [one for one in left if "paused: " not in one] if unmended else left
+            assert left == [], (self.turn, victim, stage, code)
+        between = apart(self.lab)
+        self.windows += between
+        # Of the others, only libvirtd takes part in that moment.
+        assert not between or (stage == "flip" and victim in {OURS, LIBVIRTD}), (self.turn, victim, stage)
+        return between
+
+    def good_again(self) -> None:
+        """The next `rebuild` ends on what the flake says."""
+        done = self.lab.loop("rebuild")
+        assert done.returncode == 0, f"{self.turn}: {done.stdout}{done.stderr}"
+        assert self.lab.booted() == self.lab.toplevel(), self.turn
+        assert self.lab.guest("cat /etc/motd") == f"Turn {self.turn}."
+
+    def bad_again(self) -> None:
+        """With a system that panics the next `rebuild` fails, and the guest runs the last good one, verified."""
+        done = self.lab.loop("rebuild")
+        said = done.stdout + done.stderr
+        assert done.returncode == 6, f"{self.turn}: {said}"
+        assert "rolled back to generation" in said or "failed before" in said, said
+        current = about(self.lab.state / "current")
+        assert current["verified"], current
+        assert not current.get("failure"), current
+        assert self.lab.booted() == current["toplevel"] != self.lab.toplevel(), self.turn
+        assert self.lab.loop("verify").returncode == 0, self.turn
+
+    def report(self) -> str:
+        """The counts, for scripts/faults."""
+        total = sum(counts.total() for counts in self.where.values())
+        lines = [
+            f"{total} kills, seed {SEED}: {self.windows} between flip and definition; {self.left_bad} bad systems left"
+        ]
+        for victim, counts in self.where.items():
+            stages = ", ".join(f"{stage} {counts[stage]}" for stage in STAGES if counts[stage])
+            lines.append(f"  {victim} {counts.total()}: {stages}")
+        return "\n".join(lines)
+
+
+@pytest.mark.timeout(60 + 90 * KILLS)
+def test_kills_at_random_moments(lab: Lab) -> None:
+    """Nothing is ever a mix, `status` always answers, and the next cycle ends on what is good."""
+    run = Run(lab, random.Random(SEED))  # noqa: S311  # the same moments each time
+    try:
+        while run.turn < KILLS:
+            run.take()
+    finally:
+        print(f"\n{run.report()}")  # noqa: T201  # for scripts/faults
