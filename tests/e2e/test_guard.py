@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.e2e import victims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.e2e.lab import Lab, Watch
+
+
+REVIVALS = 3
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +36,6 @@ def watch(lab: Lab) -> Iterator[Watch]:
         yield watch
 
 
-def qemu(lab: Lab) -> int:
-    """The process id of the guest's QEMU."""
-    return int(Path(f"/run/libvirt/qemu/{lab.name}.pid").read_text())
-
-
 def test_a_reboot_in_the_guest(lab: Lab, watch: Watch) -> None:
     """It comes back on the current generation, verified, without a build."""
     before, system = lab.boot_id(), lab.booted()
@@ -53,7 +49,7 @@ def test_a_reboot_in_the_guest(lab: Lab, watch: Watch) -> None:
 
 def test_qemu_dies(lab: Lab, watch: Watch) -> None:
     """Nobody wanted that: the guest comes back."""
-    os.kill(qemu(lab), signal.SIGKILL)
+    victims.kill(victims.qemu(lab))
     assert "QEMU died" in watch.wait_for(lambda event: event["type"] == "cycle_started")["reason"]
     assert watch.finished()["verdict"] == "ok"
     assert lab.booted() == lab.toplevel()
@@ -61,8 +57,7 @@ def test_qemu_dies(lab: Lab, watch: Watch) -> None:
 
 def test_virtiofsd_dies(lab: Lab, watch: Watch) -> None:
     """Libvirt does not notice and the guest would hang; it comes back, although it was restarted before."""
-    for file in Path("/run/libvirt/qemu").glob(f"*-{lab.name}-fs0-fs.pid"):
-        os.kill(int(file.read_text()), signal.SIGKILL)
+    victims.kill(victims.virtiofsd(lab))
     assert "virtiofsd died" in watch.wait_for(lambda event: event["type"] == "cycle_started")["reason"]
     assert watch.finished()["verdict"] == "ok"
     assert lab.booted() == lab.toplevel()
@@ -168,14 +163,9 @@ def test_who_keeps_the_share_read_only(lab: Lab, watch: Watch) -> None:
 
 def test_libvirtd_is_killed_and_started_again(lab: Lab, watch: Watch) -> None:
     """`watch` connects anew: the next save is a cycle, and a reboot is still noticed."""
-    pid = int(subprocess.run(["pidof", "libvirtd"], capture_output=True, text=True, check=True).stdout.split()[0])
-    argv = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-    os.kill(pid, signal.SIGKILL)
-    while Path(f"/proc/{pid}/exe").exists():
-        time.sleep(0.05)
-    subprocess.run(["setsid", "--fork", *argv], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while lab.run("virsh", "-c", "qemu:///system", "list").returncode != 0:
-        time.sleep(0.1)
+    libvirtd = victims.Daemon.named("libvirtd")
+    libvirtd.kill()
+    victims.start_libvirtd(libvirtd, lab)
     lab.edit("configuration.nix", "Back again.", "Libvirt is back.")
     assert watch.finished()["verdict"] == "ok"
     assert lab.guest("cat /etc/motd") == "Libvirt is back."
@@ -183,3 +173,36 @@ def test_libvirtd_is_killed_and_started_again(lab: Lab, watch: Watch) -> None:
     lab.run("nixvm-loop", "ssh", "reboot")
     assert watch.wait_for(lambda event: event["type"] == "cycle_started")["reason"] == "the guest rebooted"
     assert watch.finished()["verdict"] == "ok"
+
+
+def test_a_guest_that_ends_while_libvirt_is_away(lab: Lab, watch: Watch) -> None:
+    """Nobody tells how it went, but when libvirt is back it is missed, and comes back on its current generation."""
+    before, system, libvirtd = lab.boot_id(), lab.booted(), victims.Daemon.named("libvirtd")
+    libvirtd.kill()
+    victims.kill(victims.qemu(lab))
+    victims.start_libvirtd(libvirtd, lab)
+    reason = watch.wait_for(lambda event: event["type"] == "cycle_started")["reason"]
+    assert reason in {"the guest is off since libvirt was away", "the guest is gone: QEMU died"}
+    ended = watch.finished()
+    assert (ended["verdict"], ended["action"]) == ("ok", "restart")
+    assert lab.boot_id() != before
+    assert lab.booted() == system
+
+
+def test_a_guest_that_goes_down_again_and_again(lab: Lab, watch: Watch) -> None:
+    """After three times in a row it is left alone, which is told; the next save starts it again."""
+    lab.edit("configuration.nix", "Libvirt is back.", "Once more.")
+    assert watch.finished()["verdict"] == "ok"
+    for _ in range(REVIVALS):
+        victims.kill(victims.qemu(lab))
+        assert watch.finished()["verdict"] == "ok"
+    victims.kill(victims.qemu(lab))
+    told = watch.wait_for(lambda event: event["type"] == "notice")
+    assert "again and again, and is left alone until the next save" in told["message"]
+    time.sleep(1)
+    assert lab.domain_state() == "shut off"
+    lab.edit("configuration.nix", "Once more.", "Back for good.")
+    started = watch.wait_for(lambda event: event["type"] == "cycle_started")
+    assert started["reason"] == "changed: configuration.nix"
+    assert watch.finished()["verdict"] == "ok"
+    assert lab.guest("cat /etc/motd") == "Back for good."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 PANIC = 'startup = "echo broken >/dev/console; exit 1"'
 NO_STARTUP = 'startup = ""'
+BACK_WITHIN_S = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,11 @@ def only(found: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     return event
 
 
+def when(event: dict[str, Any]) -> float:
+    """An event's time in seconds."""
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
 def about(lab: Lab, number: int) -> dict[str, Any]:
     """What the disk says of a generation."""
     value: dict[str, Any] = json.loads((lab.state / f"generations/{number}/generation.json").read_text())
@@ -65,6 +72,8 @@ def test_a_system_that_panics(lab: Lab) -> None:
     assert lab.booted() == good
     assert f"init={good}/init" in lab.virsh("dumpxml", "--inactive", lab.name)
     assert (lab.state / "current").readlink().name == "1"
+    panic = next(event for event in found if event["type"] == "console" and "Kernel panic" in event["line"])
+    assert when(rolled) - when(panic) < BACK_WITHIN_S
     assert (about(lab, 2)["verdict"], about(lab, 1)["verdict"]) == ("failed", "ok")
     folder = lab.state / f"cycles/{ended['cycle']}"
     assert "broken" in (folder / "console.log").read_text()
