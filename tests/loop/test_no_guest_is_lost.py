@@ -183,7 +183,12 @@ class World:
         if isinstance(back, str):
             assert not [one for one in good if one.number != failed.generation.number]
             self.gave_up = True
-        elif not (yield from self.trial(self.records[back.number - 1])):
+            return
+        usual = before is not None and before.verified and before is not failed
+        assert back == (
+            booting(before) if usual else next(one for one in good if one.number != failed.generation.number)
+        )
+        if not (yield from self.trial(self.records[back.number - 1])):
             assert self.crashed or Kind.of(self.records[back.number - 1].content) is Kind.ONCE
             self.gave_up = True
 
@@ -216,6 +221,8 @@ class Run:
     cycle: Generator[Point, None, Verdict] | None = None
     point: Point = ""
     orders: dict[int, int | None] = field(default_factory=dict)
+    owed: set[int] = field(default_factory=set)
+    serving: int | None = None
     begun_anew: bool = False
 
     def __post_init__(self) -> None:
@@ -227,6 +234,7 @@ class Run:
         self.state, self.cycle, self.begun_anew = LoopState(self.policy), None, True
         self.inputs.clear()
         self.orders.clear()
+        self.owed.clear()
         self.feed(Begin())
 
     def feed(self, first: Input) -> None:
@@ -240,7 +248,8 @@ class Run:
         match effect:
             case StartCycle(_, order, work):
                 assert self.cycle is None
-                self.cycle = self.world.cycle(work, self.orders.get(order.ticket) if order is not None else None)
+                self.serving = None if order is None else order.ticket
+                self.cycle = self.world.cycle(work, None if order is None else self.orders[order.ticket])
                 self.point = ""
             case CancelBuild():
                 assert self.point in {"", BUILDING}
@@ -257,6 +266,7 @@ class Run:
         """The running cycle is over; the loop hears of it in its turn."""
         if self.cycle is not None:
             self.cycle = None
+            self.owed -= {self.serving} if verdict is not Verdict.CANCELLED else set()
             self.inputs.append(Ended(verdict))
 
     def go(self) -> None:
@@ -291,6 +301,7 @@ class Run:
         if work is Work.BUILD or older:
             ticket = len(self.orders) + 1
             self.orders[ticket] = max(older) if work is Work.BOOT else None
+            self.owed.add(ticket)
             self.feed(Ordered(ticket, work))
 
     def crash(self) -> None:
@@ -329,7 +340,7 @@ happenings = st.lists(
 @settings(max_examples=600)
 @given(happenings, st.sampled_from(OnChange))
 def test_in_the_end_the_guest_runs_the_newest_or_a_verified_system(found: list[int | str], policy: OnChange) -> None:
-    """No save is lost, nothing restarts for nothing, and no guest stays on a bad system while there is a good one."""
+    """No save or order is lost, nothing restarts for nothing, none stays on a bad system with a good one at hand."""
     run = Run(World(), policy)
     for happening in found:
         run.happen(happening)
@@ -338,6 +349,7 @@ def test_in_the_end_the_guest_runs_the_newest_or_a_verified_system(found: list[i
     assert state.phase is Phase.IDLE
     assert not state.waiting
     assert not state.orders
+    assert not run.owed
     assert world.served == world.saves
     left_alone = state.lost and state.revivals >= REVIVALS
     if left_alone or world.gave_up:
