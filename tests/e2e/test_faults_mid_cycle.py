@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tests.e2e.lab import Lab
 
 ENDS_WITHIN_S = 30
+KNOWN_WITHIN_S = 2.0
 # The kernel runs; the host key is announced later.
 AFTER_ITS_START_S = 0.7
 NIX_SOCKET = "/nix/var/nix/daemon-socket/socket"
@@ -105,17 +107,20 @@ def assert_verified(lab: Lab) -> None:
 def test_libvirtd_dies_while_the_guest_boots(lab: Lab) -> None:
     """The cycle ends without it, nobody blames the system, and the next one ends with it verified."""
     libvirtd = victims.Daemon.named("libvirtd")
+    killed: list[datetime] = []
 
     def kill(event: dict[str, Any]) -> None:
         if begins(event, "boot"):
             time.sleep(AFTER_ITS_START_S)
             libvirtd.kill()
+            killed.append(datetime.now(UTC))
 
     try:
         ended = cycle(lab, "No libvirt.", kill)[-1]
     finally:
         victims.start_libvirtd(libvirtd, lab)
     assert ended["exit_code"] == 5
+    assert (datetime.fromisoformat(ended["time"]) - killed[0]).total_seconds() < KNOWN_WITHIN_S
     assert "libvirt's daemon has gone" in ended["error"]["message"]
     assert "rebuild" in ended["error"]["hint"]
     assert blamed(lab) == []
