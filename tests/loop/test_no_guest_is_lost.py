@@ -102,7 +102,7 @@ class World:
     Attributes:
         saves: How often the tree was saved.
         served: Up to which save a build that came to its end has seen.
-        gave_up: Whether the last cycle said that it does not know any further.
+        gave_up: Whether the last cycle that came to the guest said that it does not know any further.
         crashed: Whether the guest crashed since the last cycle began.
     """
 
@@ -123,10 +123,11 @@ class World:
 
     def cycle(self, work: Work, number: int | None) -> Generator[Point, None, Verdict]:
         """One cycle; `number` is the generation that somebody asked for."""
-        self.gave_up = self.crashed = False
+        self.crashed = False
         self.last = work
         if work is Work.BUILD:
             return (yield from self.built())
+        self.gave_up = False
         candidate = self.current if number is None else self.records[number - 1]
         if candidate is None:
             return Verdict.FAILED
@@ -140,6 +141,7 @@ class World:
         if Kind.of(content) is Kind.NO_BUILD:
             return Verdict.FAILED
         yield BUILT
+        self.gave_up = False
         made, current = artifacts(content), self.current
         same = same_system(made, CMDLINE, booting(current))
         trouble = self.look() if same else None
