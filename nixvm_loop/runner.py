@@ -135,13 +135,13 @@ class Runner:
             self._inputs.put_nowait(Ordered(ticket, Work.BUILD))
 
     def _on_down(self, down: Down) -> None:
-        if self._state.phase is Phase.APPLYING:
+        if self._state.phase is Phase.APPLYING and self._gate is not None:
             self._down = down  # the cycle's own business, unless it ends without having noticed
             return
         self.context.emitter(DomainState("shut off"))
         settled = self.context.clock.monotonic() - self._ended_s > _SETTLED_S
         if down.wanted:
-            idle = self._state.phase is Phase.IDLE
+            idle = self._gate is None
             which = "the next save, or nixvm-loop rebuild," if idle else "the cycle that is building now"
             self._tell(f"the guest {down.value}; {which} starts it again")
         elif self._state.revivals >= REVIVALS and not settled:
@@ -225,7 +225,7 @@ class Runner:
             self.context.emitter(Notice(Severity.ERROR, error.message, error.hint))
             self._fan.fail(error)
         finally:
-            self._ended_s = self.context.clock.monotonic()
+            self._ended_s, self._gate = self.context.clock.monotonic(), None
             self._inputs.put_nowait(Ended(verdict))
             if lost:
                 self._inputs.put_nowait(GuestLost())

@@ -150,7 +150,8 @@ class World:
             assert self.guest is not None
             assert (self.guest.content, self.guest.verified) == (content, True)
             return Verdict.UNCHANGED
-        assert not (same and self.guest is not None and self.guest.sound), "a restart for an unchanged system"
+        runs = self.guest is not None and self.guest.content == content and self.guest.sound
+        assert not (same and runs), "a restart for an unchanged system"
         known = next((one for one in self.records[::-1] if one.content == content), None)
         if known is not None and known.failure and not known.verified:
             if current is known or self.look() is not None:
@@ -310,8 +311,8 @@ class Run:
         """QEMU dies; while a cycle applies something, that cycle alone is told."""
         if self.world.guest is not None:
             self.world.guest, self.world.crashed = None, True
-            if self.state.phase is not Phase.APPLYING:
-                self.feed(GuestLost())
+            if self.state.phase is not Phase.APPLYING or self.cycle is None:
+                self.inputs.append(GuestLost())
 
     def happen(self, happening: int | str) -> None:
         """A save, or one of the others by its name."""
