@@ -32,8 +32,8 @@ from nixvm_loop.loop import (
     Work,
     step,
 )
-from nixvm_loop.model.settings import OnChange
-from nixvm_loop.model.values import Action, Artifacts, Generation, Verdict
+from nixvm_loop.model.settings import ApplyMode, OnChange
+from nixvm_loop.model.values import Action, Artifacts, Generation, System, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -63,6 +63,12 @@ def artifacts(content: int) -> Artifacts:
     """The system of a content."""
     system = Path(f"/nix/store/{content}-system")
     return Artifacts(system, system / "kernel", system / "initrd", (), str(content))
+
+
+def system(content: int) -> System:
+    """The same as a decision sees it."""
+    built = artifacts(content)
+    return System(built.toplevel, CMDLINE, built.kernel, built.initrd)
 
 
 def generation(number: int, content: int) -> Generation:
@@ -145,7 +151,8 @@ class World:
         made, current = artifacts(content), self.current
         same = same_system(made, CMDLINE, booting(current))
         trouble = self.look() if same else None
-        decision = decide(Wish.AS_NEEDED, made, CMDLINE, booting(current), Seen(self.guest is not None, trouble))
+        seen = Seen(self.guest is not None, trouble, current=None if current is None else system(current.content))
+        decision = decide(Wish.AS_NEEDED, ApplyMode.RESTART, system(content), seen)
         if decision.action is Action.NONE:
             assert self.guest is not None
             assert (self.guest.content, self.guest.verified) == (content, True)
