@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -29,19 +30,25 @@ class Seen:
 
     Attributes:
         running: Whether the domain runs.
+        halted: What else it is when it is neither running nor off (`paused`, say).
         trouble: Why the running guest cannot be left as it is, None when it was found sound or was not asked.
         definition: What has to change in the domain's own definition, in words.
         current: The current generation's system, None before the first.
         booted: What the guest has booted, None when that is not known here or was not asked.
         runs: The toplevel that the guest runs now, likewise.
+        cut_short: Whether the switch to the current generation was begun and never verified.
+        root: Whether we are root in the guest, which a switch takes.
     """
 
     running: bool
+    halted: str | None = None
     trouble: str | None = None
     definition: tuple[str, ...] = ()
     current: System | None = None
     booted: System | None = None
     runs: Path | None = None
+    cut_short: bool = False
+    root: bool = True
 
 
 def same_system(artifacts: Artifacts, cmdline: str, current: Generation | None) -> bool:
@@ -65,23 +72,27 @@ def decide(wish: Wish, mode: ApplyMode, built: System, seen: Seen) -> Decision:
         trouble = [seen.trouble] if unchanged and seen.running and seen.trouble is not None else []
         return Decision(Action.RESTART, tuple(due + trouble))
     rests = seen.running and seen.trouble is None and not seen.definition and wish is Wish.AS_NEEDED
-    if unchanged and rests and seen.runs == built.toplevel:
+    if unchanged and rests and seen.runs == built.toplevel and not seen.cut_short:
         return Decision(Action.NONE, ("the guest already runs the built system",))
     due = _causes(wish, seen)
     if seen.running:
         due += _needs_boot(built, seen)
     if due:
         return Decision(Action.RESTART, tuple(due))
-    before = seen.runs or built.toplevel
-    return Decision(
-        Action.SWITCH, (f"system {_hash(before)} → {_hash(built.toplevel)}, and nothing that takes a boot",)
-    )
+    return Decision(Action.SWITCH, (_why_switch(built, seen),))
+
+
+def _why_switch(built: System, seen: Seen) -> str:
+    if seen.runs is None or seen.runs == built.toplevel:
+        return "the switch to it was cut short" if seen.cut_short else "a live switch was asked for"
+    return f"system {_hash(seen.runs)} → {_hash(built.toplevel)}, and nothing that takes a boot"
 
 
 def withheld(wish: Wish, mode: ApplyMode, seen: Seen, decision: Decision) -> bool:
     """Whether a restart is due that is the user's to order: nothing but a live switch was allowed."""
     only_switch = wish is Wish.SWITCH or (wish is Wish.AS_NEEDED and mode is ApplyMode.SWITCH)
-    return only_switch and seen.running and decision.action is Action.RESTART
+    is_on = seen.running or seen.halted is not None
+    return only_switch and is_on and decision.action is Action.RESTART
 
 
 def fallback(
@@ -104,7 +115,7 @@ def fallback(
 def _causes(wish: Wish, seen: Seen) -> list[str]:
     """Why a restart is due whatever was built."""
     found = ["a restart was asked for"] if wish is Wish.RESTART else []
-    found += [] if seen.running else ["the domain is not running"]
+    found += [] if seen.running else [f"the domain is {seen.halted or 'not running'}"]
     return found + [f"the domain's definition changes: {change}" for change in seen.definition]
 
 
@@ -125,7 +136,8 @@ def _needs_boot(built: System, seen: Seen) -> list[str]:
     if seen.trouble is not None and seen.runs == built.toplevel:
         return [seen.trouble]
     found = boot_changes(seen.booted, built)
-    return found if built.switchable else [*found, "the system has no switch-to-configuration"]
+    found += [] if built.switchable else ["the system has no switch-to-configuration"]
+    return found if seen.root else [*found, "a live switch takes root, and ssh.user is another"]
 
 
 def boot_changes(old: System, new: System) -> list[str]:
@@ -138,8 +150,8 @@ def boot_changes(old: System, new: System) -> list[str]:
     if new.initrd != old.initrd:
         found.append(f"initrd {_file(old.initrd.parent)} → {_file(new.initrd.parent)}")
     before, after = without_init(old.cmdline), without_init(new.cmdline)
-    found += [f"kernel parameter added: {word}" for word in after if word not in before]
-    found += [f"kernel parameter removed: {word}" for word in before if word not in after]
+    found += [f"kernel parameter added: {word}" for word in (Counter(after) - Counter(before)).elements()]
+    found += [f"kernel parameter removed: {word}" for word in (Counter(before) - Counter(after)).elements()]
     if before != after and sorted(before) == sorted(after):
         found.append("the order of the kernel parameters changed")
     if new.init_interface != old.init_interface:

@@ -135,6 +135,20 @@ class Journal:
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
+    def keep_started(self, mark: str, definition: str) -> None:
+        """Remember the definition that the run of this mark was started with. Raises GenerationError."""
+        with _reported("the definition that was started cannot be kept"):
+            write_json(self.state_dir / "started.json", {"mark": mark, "definition": definition})
+
+    def started(self, mark: str) -> str | None:
+        """The definition that the run of this mark was started with; None when that is not known."""
+        try:
+            value = read_json(self.state_dir / "started.json") or {}
+        except (OSError, ValueError):
+            return None
+        definition = value.get("definition")
+        return definition if value.get("mark") == mark and isinstance(definition, str) else None
+
 
 @dataclass(slots=True)
 class CycleNotes:

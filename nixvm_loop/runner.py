@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -15,8 +13,8 @@ from nixvm_loop.control.server import serve
 from nixvm_loop.cycle.gate import Gate
 from nixvm_loop.cycle.run import Kept, Order, rollback_order, run_cycle
 from nixvm_loop.decide import Wish
-from nixvm_loop.errors import BuildError, DomainError, GenerationError, UsageError
-from nixvm_loop.events.types import ChangesSeen, DomainState, LoopPaused, LoopStarted, LoopStopped, Notice
+from nixvm_loop.errors import DomainError, GenerationError
+from nixvm_loop.events.types import DomainState, LoopPaused, LoopStopped, Notice
 from nixvm_loop.guard import Guard
 from nixvm_loop.interrupt import StopRequest, handling
 from nixvm_loop.loop import (
@@ -42,7 +40,7 @@ from nixvm_loop.loop import (
     step,
 )
 from nixvm_loop.model.values import Action, Severity, Verdict
-from nixvm_loop.watch import Watcher
+from nixvm_loop.saves import Saves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +50,6 @@ if TYPE_CHECKING:
     from nixvm_loop.events.types import CycleFinished
     from nixvm_loop.guard import Down
     from nixvm_loop.model.settings import GuestSettings
-    from nixvm_loop.model.sources import SourceRoot
-
-CONFIG_CHANGED: Final = "the config changed"
 
 _NAMED_PATHS: Final = 3
 _PAUSE_KEY: Final = "p"
@@ -70,21 +65,23 @@ class Runner:
     config_file: Path
     reread: Callable[[], GuestSettings]
     stop: StopRequest = field(default_factory=StopRequest)
+    paused: bool = False
     _inputs: asyncio.Queue[Input] = field(default_factory=asyncio.Queue)
     _gate: Gate | None = None
     _cycle: asyncio.Task[None] | None = None
-    _watching: asyncio.Task[None] | None = None
-    _roots: tuple[SourceRoot, ...] = ()
     _stopping: bool = False
     _fan: Fan = field(default_factory=Fan)
     _orders: dict[int, Order] = field(default_factory=dict)
+    _begun: set[int] = field(default_factory=set)
     _down: Down | None = None
     _ended_s: float = 0.0
+    _saves: Saves = field(init=False)
     _state: LoopState = field(init=False)
 
     def __post_init__(self) -> None:
-        self._state = LoopState(self.context.settings.watch.on_change)
+        self._state = LoopState(self.context.settings.watch.on_change, paused=self.paused)
         self.context = replace(self.context, emitter=self.context.emitter.with_sink(self._fan))
+        self._saves = Saves(self.context, self.config_file, self.reread, self._inputs.put_nowait)
 
     async def run(self) -> str:
         """Run cycles until a signal; returns its name.
@@ -96,11 +93,11 @@ class Runner:
         with handling(self._on_signal, self.stop):
             try:
                 async with serve(context.settings, self._fan, self._order, context.emitter):
-                    await self._watch_roots()
+                    await self._saves.start()
                     self._tell_of_missing_lock()
                     return await self._loop()
             finally:
-                await self._end(self._watching, self._cycle, guarding)
+                await self._end(self._saves.task, self._cycle, guarding)
 
     def _tell_of_missing_lock(self) -> None:
         notice = nix.missing_lock(self.context.settings)
@@ -128,11 +125,15 @@ class Runner:
             self._inputs.put_nowait(Pause())
             return
         wish = _WISH_KEYS.get(key)
-        # A key that is held down is one order.
-        if wish is not None and not any(order.ticket < 0 for order in self._state.orders):
-            ticket = min((0, *self._orders)) - 1
-            self._orders[ticket] = Order("asked for", wish=wish)
-            self._inputs.put_nowait(Ordered(ticket, Work.BUILD))
+        serving = self._state.serving
+        if wish is None or (serving is not None and serving.ticket < 0 and self._orders[serving.ticket].wish is wish):
+            return  # a key that is held down is one order
+        waiting = min(self._orders, default=0)
+        if waiting < 0 and waiting not in self._begun:
+            self._orders[waiting] = Order("asked for", wish=wish)  # the last word counts
+        else:
+            self._orders[min(waiting, 0) - 1] = Order("asked for", wish=wish)
+            self._inputs.put_nowait(Ordered(min(waiting, 0) - 1, Work.BUILD))
 
     def _on_down(self, down: Down) -> None:
         if self._state.phase is Phase.APPLYING and self._gate is not None:
@@ -156,12 +157,14 @@ class Runner:
         self.context.emitter(Notice(Severity.WARNING, message, None))
 
     async def _loop(self) -> str:
-        self._inputs.put_nowait(Begin())
+        # What was changed in the pause is taken after it, the config included.
+        self._inputs.put_nowait(Changed(frozenset({self.config_file})) if self.paused else Begin())
         while True:
             given = await self._next_input()
             self._state, effects = step(self._state, given)
             if isinstance(given, Pause):
-                self.context.emitter(LoopPaused(self._state.paused))
+                self.paused = self._state.paused
+                self.context.emitter(LoopPaused(self.paused))
             for effect in effects:
                 if isinstance(effect, Exit):
                     self.context.emitter(LoopStopped(effect.reason))
@@ -172,7 +175,7 @@ class Runner:
         """The next input; a watcher or a cycle that failed by itself ends the loop."""
         taking = asyncio.ensure_future(self._inputs.get())
         try:
-            working = [task for task in (self._watching, self._cycle) if task is not None]
+            working = [task for task in (self._saves.task, self._cycle) if task is not None]
             waited_for: list[asyncio.Future[Any]] = [taking, *working]
             await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
             for task in working:
@@ -205,6 +208,7 @@ class Runner:
     def _order_for(self, effect: StartCycle) -> Order:
         paths = tuple(sorted(effect.paths))
         if effect.order is not None:
+            self._begun.add(effect.order.ticket)
             return replace(self._orders[effect.order.ticket], changes=paths)
         if effect.work is Work.BUILD:
             return Order(reason_for(paths), paths)
@@ -217,7 +221,7 @@ class Runner:
         try:
             finished = (await run_cycle(self.context, order, gate)).finished
             verdict = finished.verdict
-            await self._watch_roots_again()
+            await self._saves.again()
             lost = await self._was_lost(finished)
         except GenerationError as error:
             # Before it began: a full disk, say. The next save may find it mended.
@@ -239,68 +243,6 @@ class Runner:
             return await (await self.context.link.domain()).running() is None
         except DomainError:
             return False  # whoever is asked next tells of it
-
-    async def _watch_roots_again(self) -> None:
-        # While the flake's folder is away, the old watcher waits for it to come back.
-        with suppress(UsageError):
-            replaced = await self._watch_roots()
-            if replaced:
-                # What was saved there meanwhile is in the new watcher's first look, but in no cycle yet.
-                self._inputs.put_nowait(Changed(frozenset(root.path for root in self._roots)))
-
-    async def _watch_roots(self) -> bool:
-        """Watch what the flake sees now, an edit may have given it other inputs; whether that is something new."""
-        roots = self._source_roots()
-        if roots == self._roots:
-            return False
-        settings = self.context.settings
-        watcher = Watcher(
-            roots,
-            replace(settings.watch, paths=(*settings.watch.paths, self.config_file)),
-            clock=self.context.clock,
-            emit=self.context.emitter,
-            on_untracked=self._untracked,
-        )
-        watched = await watcher.start()
-        self.context.emitter(LoopStarted(tuple(str(root) for root in watched.roots), watched.files))
-        previous, self._watching = self._watching, asyncio.create_task(self._follow(watcher))
-        self._roots = roots
-        await self._end(previous)
-        return True
-
-    def _source_roots(self) -> tuple[SourceRoot, ...]:
-        try:
-            return nix.source_roots(self.context.settings)
-        except BuildError:
-            # The lock file cannot be read, as in the middle of a merge. The cycle's build says so.
-            return self._roots or nix.own_root(self.context.settings)
-
-    async def _follow(self, watcher: Watcher) -> None:
-        try:
-            while True:
-                changes = await watcher.next()
-                self.context.emitter(ChangesSeen(tuple(str(path) for path in changes.paths)))
-                if self.config_file in changes.paths and self._is_reconfigured():
-                    self._inputs.put_nowait(Stop(CONFIG_CHANGED))
-                elif changes.paths != (self.config_file,):
-                    self._inputs.put_nowait(Changed(frozenset(changes.paths)))
-        finally:
-            await watcher.close()
-
-    def _is_reconfigured(self) -> bool:
-        try:
-            return self.reread() != self.context.settings
-        except UsageError as error:
-            details = "; ".join((error.message, *error.details))
-            self.context.emitter(Notice(Severity.ERROR, details, "until it is mended, the former config holds"))
-            return False
-
-    def _untracked(self, paths: tuple[Path, ...]) -> None:
-        named = paths[:_NAMED_PATHS]
-        more = f" and {len(paths) - len(named)} more" if len(paths) > len(named) else ""
-        message = f"not tracked by git, so Nix does not see it: {', '.join(map(str, named))}{more}"
-        hint = shlex.join(["git", "-C", str(named[0].parent), "add", "-N", *map(str, named)])
-        self.context.emitter(Notice(Severity.WARNING, message, hint))
 
     async def _end(self, *tasks: asyncio.Task[None] | None) -> None:
         ending = [task for task in tasks if task is not None]

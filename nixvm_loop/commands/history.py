@@ -37,6 +37,7 @@ def _history(call: Call, booted: Booted) -> History:
         built=generations.newest_number(),
         current=current,
         booted=booted_one(whole, booted.system, booted.cmdline, current) if booted.system else None,
+        runs=booted_one(whole, booted.current, None, current) if booted.current else None,
         last_good=good.number if good else None,
     )
     return History(

@@ -90,6 +90,8 @@ def _status(call: Call, state: str, problem: str | None, watching: Watching | No
         current=generations.current_number(),
         booted=generations.number_of(seen.booted_system) if seen and seen.booted_system else None,
         booted_system=seen.booted_system if seen else None,
+        runs=generations.number_of(seen.current_system) if seen and seen.current_system else None,
+        runs_system=seen.current_system if seen else None,
         booted_age_seconds=_age(call, seen.time) if seen else None,
         last_verdict=last.verdict if last else None,
         last_cycle=last.cycle if last else None,

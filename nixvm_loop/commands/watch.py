@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import InterruptedByUser
 from nixvm_loop.present import Keys
-from nixvm_loop.runner import CONFIG_CHANGED, Runner
+from nixvm_loop.runner import Runner
+from nixvm_loop.saves import CONFIG_CHANGED
 
 if TYPE_CHECKING:
     from nixvm_loop.commands.call import Call
@@ -24,6 +25,7 @@ class _Typist:
 
     call: Call
     runner: Runner | None = None
+    paused: bool = False
 
     def on_key(self, key: str) -> None:
         if key == _QUIT:
@@ -48,9 +50,10 @@ async def _watch(call: Call, sink: Sink, typist: _Typist) -> str:
 
 async def _until_stopped(call: Call, sink: Sink, typist: _Typist) -> str:
     context = call.context(sink)
-    typist.runner = Runner(context, call.config_file, call.reread, call.stop)
+    runner = Runner(context, call.config_file, call.reread, call.stop, paused=typist.paused)
+    typist.runner = runner
     try:
-        return await typist.runner.run()
+        return await runner.run()
     finally:
-        typist.runner = None
+        typist.runner, typist.paused = None, runner.paused
         await context.link.close()

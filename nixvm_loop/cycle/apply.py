@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nixvm_loop.cycle.build import Built
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.cycle.gate import Gate
-    from nixvm_loop.cycle.look import Looked, Sight
+    from nixvm_loop.cycle.look import Early, Looked, Sight
     from nixvm_loop.decide import Seen
     from nixvm_loop.domain import Domain
     from nixvm_loop.events.emitter import Emitter
@@ -77,7 +77,7 @@ class Apply:
         identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=site.domain.uuid)
         return site
 
-    async def decide(self, site: Site, built: Built, wish: Wish, early: Sight | GuestError | None) -> Decision:
+    async def decide(self, site: Site, built: Built, wish: Wish, early: Early | None) -> Decision:
         """Look at the guest as far as the decision needs it, choose the action, and tell it.
 
         Raises:
@@ -158,8 +158,10 @@ class Apply:
         self._choose(Decision(Action.RESTART, (reason,)))
         return await self.restart(site, generation)
 
-    async def switch(self, site: Site, generation: Generation) -> tuple[Check, ...]:
+    async def switch(self, site: Site, generation: Generation, wish: Wish) -> tuple[Check, ...]:
         """Switch the running guest to a generation and verify it; with `auto`, restart it if that does not do.
+
+        Who wished for a switch gets no restart.
 
         Raises:
             GenerationError, DomainError, GuestError, VerificationError: what failed, and what was done about it.
@@ -169,16 +171,22 @@ class Apply:
         try:
             return await live.run(generation)
         except (GuestError, VerificationError) as error:
-            if self.context.settings.apply.mode is not ApplyMode.AUTO:
-                await self._flip_back(site, generation)
-                raise
+            only_switch = self.context.settings.apply.mode is not ApplyMode.AUTO or wish is Wish.SWITCH
+            if only_switch or isinstance(error, OperatorStopError):
+                raise _and_then(error, await self._flip_back(site, generation)) from error
             self._choose(Decision(Action.RESTART, (f"the switch did not do: {error.message}",)))
         return await self.restart(site, generation)
 
-    async def _flip_back(self, site: Site, generation: Generation) -> None:
-        """What was not switched to is not to be booted by a reboot either."""
-        if site.current is not None and site.current.number != generation.number:
+    async def _flip_back(self, site: Site, generation: Generation) -> str:
+        """What was not switched to is not to be booted by a reboot either; what came of it, in words."""
+        mixed = f"the guest may run parts of generation {generation.number}"
+        if site.current is None or site.current.number == generation.number:
+            return mixed
+        try:
             await restart.point(self.context, site.domain, site.current, site.text, self.emit)
+        except (GenerationError, DomainError) as second:
+            return f"{mixed}, and a reboot boots it: {second.message}"
+        return f"{mixed}, and generation {site.current.number} is current again"
 
     async def restart(self, site: Site, generation: Generation) -> tuple[Check, ...]:
         """Restart the guest with a generation and verify it; back to the last good one when that fails.

@@ -47,6 +47,16 @@ _UNREACHED_HINT: Final = (
 T = TypeVar("T")
 
 
+def end_of(event: LifecycleEvent, message: str) -> BootError | None:
+    """The error for an event that ends the guest, by whose doing it is; None for any other."""
+    if event.end is End.DESTROYED:
+        return OperatorStopError(message, hint="somebody stopped it; nixvm-loop rebuild starts it again")
+    if event.end is End.FAILED or event.kind is LifecycleKind.SHARE_DIED:
+        hint = "the end of its log is below" if event.log else f"its log is {event.log_file}, which is root's"
+        return HostFaultError(message, hint=hint)
+    return BootError(message, hint="see the console's last lines below") if event.ended else None
+
+
 class BootWatch:
     """Hears the console's lines and libvirt's events of one boot, and remembers the first that ends it."""
 
@@ -114,16 +124,12 @@ class BootWatch:
         """Take an event of libvirt's."""
         if event.ended:
             self._emit(DomainState("crashed" if event.kind is LifecycleKind.PANICKED else "shut off"))
-        message = f"{_FAILED}: the domain {event.words}"
-        if event.end is End.DESTROYED and self._soon is None:
-            self._fail(OperatorStopError(message, hint="somebody stopped it; nixvm-loop rebuild starts it again"))
-        elif event.end is End.FAILED or event.kind is LifecycleKind.SHARE_DIED:
-            hint = "the end of its log is below" if event.log else f"its log is {event.log_file}, which is root's"
-            self._fail(HostFaultError(message, hint=hint), event.log)
-        elif event.ended and self._soon is None:
-            rebooted = event.kind is LifecycleKind.REBOOTED
-            message += " before it came up" if rebooted else ""
-            self._fail(BootError(message, hint=_LOOP_HINT if rebooted else "see the console's last lines below"))
+        error = end_of(event, f"{_FAILED}: the domain {event.words}")
+        if error is None or (self._soon is not None and not isinstance(error, HostFaultError)):
+            return  # why the guest itself has ended is about to be told
+        if event.kind is LifecycleKind.REBOOTED:
+            error = BootError(f"{error.message} before it came up", hint=_LOOP_HINT)
+        self._fail(error, event.log)
 
     async def libvirt_ends(self, alive: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         """Tell when libvirt has gone: neither the guest's host key nor its end would be heard any more."""

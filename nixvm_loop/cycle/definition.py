@@ -125,6 +125,34 @@ async def changes(context: Context, domain: Domain, current: Generation) -> tupl
     return domainxml.differences(defined, await definition_for(context, hypervisor, domain, current))
 
 
+async def keep_started(context: Context, domain: Domain, mark: str) -> None:
+    """Remember the definition that the domain was just started with, for `changes_since_start`.
+
+    Raises:
+        DomainError: libvirt does not tell it.
+        GenerationError: it cannot be written.
+    """
+    context.journal.keep_started(mark, _less_boot(await domain.shown_definition()))
+
+
+async def changes_since_start(context: Context, domain: Domain) -> tuple[str, ...]:
+    """What its definition has, or has lost, since the running domain was started with it, in words.
+
+    What it boots is left out. Nothing is known of a run that nixvm-loop has not started.
+    """
+    mark = await domain.boot_mark()
+    started = context.journal.started(mark) if mark is not None else None
+    if started is None:
+        return ()
+    now = _less_boot(await domain.shown_definition())
+    come = domainxml.differences(started, now)
+    return come or tuple(f"undone: {change}" for change in domainxml.differences(now, started))
+
+
+def _less_boot(text: str) -> str:
+    return domainxml.with_boot(text, kernel="/", initrd="/", cmdline="")
+
+
 def warnings(settings: GuestSettings, defined: DomainXml, wanted: BootConfig) -> tuple[str, ...]:
     """What a definition has that will hurt, or that somebody changed since the last cycle."""
     found = []

@@ -18,6 +18,7 @@ from nixvm_loop.model.values import Action, Stage
 if TYPE_CHECKING:
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.cycle.site import Site
+    from nixvm_loop.domain import Domain
     from nixvm_loop.events.types import Emit
     from nixvm_loop.model.facts import Glance
     from nixvm_loop.model.values import Check, Generation, System
@@ -26,11 +27,12 @@ _LOOK_TIMEOUT_S: Final = 10.0
 _GLANCE_TIMEOUT_S: Final = 3.0
 # Of a guest, so long ago, that nobody started anew meanwhile.
 _FRESH_S: Final = 2.0
+_OFF: Final = frozenset({"shut off", "crashed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the guest said it runs, and when (by the clock's monotonic time).
+    """What the guest said it runs.
 
     Attributes:
         booted: The generation that it booted, None when that is none of ours.
@@ -38,7 +40,6 @@ class Sight:
 
     glance: Glance
     booted: Generation | None
-    taken_s: float
 
     @property
     def runs(self) -> Path:
@@ -50,33 +51,53 @@ class Sight:
         return None if self.booted is None else nix.read_system(self.booted.toplevel, self.booted.cmdline)
 
 
-async def early_sight(context: Context) -> Sight | GuestError | None:
+@dataclass(frozen=True, slots=True)
+class Early:
+    """What was found out while Nix built, and when: the guest's answer, or why there is none."""
+
+    found: Sight | GuestError
+    taken_s: float
+
+
+async def early_sight(context: Context) -> Early | None:
     """Ask while Nix builds, so that nobody waits for the answer, nor for one that does not come; None if it is off."""
     try:
         domain = await context.link.domain()
         if await domain.state() != "running":
             return None
-        connection = await connect(context, domain, lambda _: None, _LOOK_TIMEOUT_S)
-        return _sight(context, await connection.glance(_GLANCE_TIMEOUT_S))
+        found: Sight | GuestError = await _ask(context, domain, lambda _: None)
     except GuestError as error:
-        return error
+        found = error
     except DomainError:
         return None  # the cycle will tell
+    return Early(found, context.clock.monotonic())
 
 
-async def sight(context: Context, site: Site, early: Sight | GuestError | None, emit: Emit) -> Sight:
+async def sight(context: Context, site: Site, early: Early | None, emit: Emit) -> Sight:
     """What the guest runs. Raises GuestError when it does not say, AccessError when it does not let us in."""
-    if isinstance(early, GuestError):
-        raise early
-    if early is not None and context.clock.monotonic() - early.taken_s < _FRESH_S:
-        return early
-    connection = await connect(context, site.domain, emit, _LOOK_TIMEOUT_S)
-    return _sight(context, await connection.glance(_GLANCE_TIMEOUT_S))
+    if early is None or context.clock.monotonic() - early.taken_s > _FRESH_S:
+        return await _ask(context, site.domain, emit)
+    if isinstance(early.found, GuestError):
+        raise early.found
+    return early.found
 
 
-def _sight(context: Context, glance: Glance) -> Sight:
+async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
+    kept = context.link.ssh is not None
+    try:
+        connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
+        glance = await connection.glance(_GLANCE_TIMEOUT_S)
+    except AccessError:
+        raise
+    except GuestError:
+        await context.link.drop_ssh()
+        if not kept:
+            raise
+        # A connection may be half dead while the guest is well.
+        connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
+        glance = await connection.glance(_GLANCE_TIMEOUT_S)
     booted = context.generations.booted(Path(glance.booted_system), " ".join(glance.cmdline.split()))
-    return Sight(glance, booted, context.clock.monotonic())
+    return Sight(glance, booted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +145,10 @@ async def look(context: Context, site: Site, current: Generation, emit: Emit) ->
     failed = required_that_failed(seen.checks)
     if failed:
         return Looked(f"check {failed[0].id} failed: {failed[0].actual}", seen.checks)
-    return Looked(None, seen.checks, booted=seen.facts.booted_system == str(current.toplevel))
+    booted = seen.facts.booted_system == str(current.toplevel)
+    if not booted and not verified:
+        return Looked(f"the switch to generation {current.number} was cut short", seen.checks)
+    return Looked(None, seen.checks, booted=booted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +160,14 @@ class View:
     looked: Looked | None = None
 
 
-async def view(
-    context: Context, site: Site, built: System, wish: Wish, *, early: Sight | GuestError | None, emit: Emit
-) -> View:
+async def view(context: Context, site: Site, built: System, wish: Wish, *, early: Early | None, emit: Emit) -> View:
     """Find out what a decision needs to know, and no more: a look into the guest costs time.
 
     Raises:
         AccessError: the guest does not let us in.
     """
-    running = await site.domain.state() == "running"
+    state = await site.domain.state()
+    running = state == "running"
     known: Sight | None = None
     trouble: str | None = None
     if running and may_switch(wish, context.settings.apply.mode):
@@ -156,7 +179,10 @@ async def view(
             await context.link.drop_ssh()
             trouble = error.message
     current = site.current
-    may_stay = running and not site.changes and wish is Wish.AS_NEEDED and trouble is None
+    definition = (*site.changes, *site.since_start)
+    cut_short = current is not None and context.generations.is_cut_short(current.number)
+    may_stay = running and not definition and wish is Wish.AS_NEEDED and trouble is None
+    may_stay = may_stay and not (cut_short and known is not None)
     same = current is not None and (current.toplevel, current.cmdline) == (built.toplevel, built.cmdline)
     looked: Looked | None = None
     if may_stay and same and current is not None and (known is None or known.runs == built.toplevel):
@@ -164,11 +190,14 @@ async def view(
         trouble = looked.trouble
     seen = Seen(
         running=running,
+        halted=None if running or state in _OFF else state,
         trouble=trouble,
-        definition=site.changes,
+        definition=definition,
         current=None if current is None else nix.read_system(current.toplevel, current.cmdline),
         booted=None if known is None else known.booted_system(),
         runs=None if known is None else known.runs,
+        cut_short=cut_short,
+        root=known is None or known.glance.is_root,
     )
     return View(seen, known, looked)
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # The last of the built-in checks, and the one that a guest which is still starting cannot answer.
 _UNITS: Final = "failed-units"
+_ATTEMPTS: Final = 3
+_AGAIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,25 @@ async def observe(
 
 
 async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]:
-    """The store paths of a generation's closure that the last verified one does not have. Raises BuildError."""
+    """The store paths of a generation's closure that the last verified one does not have.
+
+    Raises:
+        BuildError: Nix does not tell, although it was asked again: a daemon may be away for a moment.
+    """
     good = context.generations.last_verified()
-    new = await nix.closure(generation.toplevel)
+    new = await _closure(generation.toplevel)
     if good is not None and good.number != generation.number:
         with suppress(BuildError):  # a last good generation that lost its store path proves nothing about any path
             new -= await nix.closure(good.toplevel)
     return tuple(sorted(new))
+
+
+async def _closure(toplevel: Path) -> frozenset[str]:
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(BuildError):
+            return await nix.closure(toplevel)
+        await asyncio.sleep(_AGAIN_S)
+    return await nix.closure(toplevel)
 
 
 def told(check: Check) -> CheckFinished:

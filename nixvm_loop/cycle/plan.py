@@ -11,15 +11,15 @@ from nixvm_loop import nix
 from nixvm_loop.cycle.look import system_of, view
 from nixvm_loop.cycle.site import survey
 from nixvm_loop.cycle.stage import stage
-from nixvm_loop.decide import decide, withheld
+from nixvm_loop.decide import Wish, decide, withheld
 from nixvm_loop.events.types import ActionChosen
 from nixvm_loop.generation import identity
+from nixvm_loop.generation.trials import failed_trial
 from nixvm_loop.model.cmdline import command_line
-from nixvm_loop.model.values import Decision, Stage
+from nixvm_loop.model.values import Action, Decision, Stage
 
 if TYPE_CHECKING:
     from nixvm_loop.cycle.context import Context
-    from nixvm_loop.decide import Wish
 
 _YOURS: Final = "apply.mode leaves a restart to you"
 
@@ -40,8 +40,11 @@ async def plan(context: Context, wish: Wish) -> Decision:
         built = system_of(toplevel, command_line(artifacts, settings.apply.kernel_params))
         site = await survey(context, emit)
         seen = (await view(context, site, built, wish, early=None, emit=emit)).seen
+        known = failed_trial(context.generations, artifacts, built.cmdline, site.under)
     decision = decide(wish, settings.apply.mode, built, seen)
-    if withheld(wish, settings.apply.mode, seen, decision):
+    if known is not None and wish is Wish.AS_NEEDED and decision.action is not Action.NONE:
+        decision = Decision(Action.NONE, (known.again().message,))
+    elif withheld(wish, settings.apply.mode, seen, decision):
         decision = replace(decision, reasons=(*decision.reasons, _YOURS))
     emit(ActionChosen(decision.action, decision.reasons))
     return decision

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 from nixvm_loop import console, domainxml
 from nixvm_loop.cycle.boot import BootWatch, reach_booting
-from nixvm_loop.cycle.definition import check_ports, definition_for
+from nixvm_loop.cycle.definition import check_ports, definition_for, keep_started
 from nixvm_loop.cycle.stage import stage
 from nixvm_loop.domain import StopResult
-from nixvm_loop.errors import DomainError
+from nixvm_loop.errors import DomainError, GenerationError
 from nixvm_loop.events.types import DomainState, GenerationFlipped, Notice
 from nixvm_loop.model.settings import StopPolicy
 from nixvm_loop.model.values import Severity, Stage
@@ -125,6 +125,10 @@ async def _start(context: Context, domain: Domain, log: Log, emit: Emit, listene
             await domain.stop(StopPolicy.FORCE, 0)
         raise
     emit(DomainState("running"))
+    try:
+        await keep_started(context, domain, mark)
+    except (DomainError, GenerationError) as error:
+        emit(Notice(Severity.WARNING, error.message, error.hint))  # the guest runs all the same
     return Boot(domain, watch, host_keys, context.clock.monotonic())
 
 

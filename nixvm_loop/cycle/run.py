@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nixvm_loop.cycle.build import build
 from nixvm_loop.cycle.gate import SupersededError
 from nixvm_loop.decide import Wish, may_switch
-from nixvm_loop.errors import GenerationError, GuestError, InterruptedByUser, NixvmLoopError
+from nixvm_loop.errors import GenerationError, InterruptedByUser, NixvmLoopError
 from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Notice
 from nixvm_loop.generation import entries, identity
 from nixvm_loop.journal import CycleNotes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nixvm_loop.cycle.build import Built
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.cycle.gate import Gate
-    from nixvm_loop.cycle.look import Sight
+    from nixvm_loop.cycle.look import Early
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.journal import CycleFolder
     from nixvm_loop.model.values import Check, CycleRecord
@@ -175,15 +175,17 @@ class _Cycle:
                 generation = apply.generation_for(site, built, self._about(built))
                 used = generation.number == built.slot.number
                 self.generation = generation.number
-                act = apply.switch if decision.action is Action.SWITCH else apply.restart
-                checks = await act(site, generation)
+                if decision.action is Action.SWITCH:
+                    checks = await apply.switch(site, generation, self.order.wish)
+                else:
+                    checks = await apply.restart(site, generation)
         finally:
             self.action = apply.action
             if not used:
                 self.context.generations.discard(built.slot.number)
         return self._verdict(checks)
 
-    async def _early_sight(self) -> Sight | GuestError | None:
+    async def _early_sight(self) -> Early | None:
         """What the guest runs, asked while Nix builds, if the decision will want to know."""
         # After nix has started: the imports would hold it up.
         await asyncio.sleep(_HEAD_START_S)

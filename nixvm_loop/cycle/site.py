@@ -33,6 +33,7 @@ class Site:
         text: Its definition, to go back to.
         under: A digest of what is added to a system, see `circumstances`.
         changes: What the config asks of it that the definition does not have, in words.
+        since_start: What its definition has, or has lost, since the run that goes on was started with it.
     """
 
     domain: Domain
@@ -41,6 +42,7 @@ class Site:
     current: Generation | None
     changes: tuple[str, ...]
     under: str
+    since_start: tuple[str, ...] = ()
 
 
 async def survey(context: Context, emit: Emit) -> Site:
@@ -66,7 +68,8 @@ async def survey(context: Context, emit: Emit) -> Site:
     if current is not None:
         changes = await definition.changes(context, domain, current)
         warn(emit, definition.warnings(settings, defined, await boots(context, current)))
-    return Site(domain, text, defined, current, changes, circumstances(context, text))
+    since_start = await definition.changes_since_start(context, domain)
+    return Site(domain, text, defined, current, changes, circumstances(context, text), since_start)
 
 
 def _current(context: Context, emit: Emit) -> Generation | None:

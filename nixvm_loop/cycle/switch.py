@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nixvm_loop import guest as guest_room
 from nixvm_loop import verify
 from nixvm_loop.cycle import restart
-from nixvm_loop.cycle.boot import connect
+from nixvm_loop.cycle.boot import connect, end_of
 from nixvm_loop.cycle.definition import definition_for
 from nixvm_loop.cycle.observe import Look, new_paths, observe, told
 from nixvm_loop.cycle.stage import stage
-from nixvm_loop.cycle.trial import failed, required_that_failed
+from nixvm_loop.cycle.trial import required_that_failed
 from nixvm_loop.errors import AccessError, BootError, GenerationError, GuestError, SwitchError, VerificationError
 from nixvm_loop.events.types import Notice, SwitchLog
 from nixvm_loop.model.units import format_seconds
 from nixvm_loop.model.values import Action, Check, Outcome, Severity, Stage, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.cycle.gate import Gate
@@ -33,16 +33,19 @@ if TYPE_CHECKING:
     from nixvm_loop.journal import CycleFolder, Log
     from nixvm_loop.model.values import Generation
 
-# switch-to-configuration's own, nixpkgs pkgs/by-name/sw/switch-to-configuration-ng.
+# switch-to-configuration's own, nixpkgs pkgs/by-name/sw/switch-to-configuration-ng. What it dies of gives other codes.
 _DONE: Final = 0
 _UNITS_FAILED: Final = 4
-_MEANINGS: Final = {
-    1: "it could not begin",
-    2: "the activation failed",
-    100: "the system cannot be switched to live: it takes a restart",
-}
-_FAILED_UNITS: Final = re.compile(r"the following units failed: (?P<names>.+)")
+_ACTIVATION_FAILED: Final = 2
+_TAKES_A_BOOT: Final = 100
+_ACTIVATING: Final = "activating the configuration"
+_FAILED_UNITS: Final = re.compile(r"the following (?:user )?units failed: (?P<names>.+)")
+_FAILED_OTHERWISE: Final = re.compile(r"^(?:warning: |error: )?(?P<what>[Ff]ailed to .+|.+ (?:failed|timed out).*)$")
+_LEFT_OUT: Final = re.compile(r"^NOT (?:re|st).*the following.* units: .+$")
 _AGAIN_S: Final = 0.25
+_LOCKED_AGAIN_S: Final = 1.0
+_STOP_TIMEOUT_S: Final = 10.0
+_UNITS: Final = "failed-units"
 _SHOWN: Final = 3
 _LAST_LINES: Final = 12
 
@@ -53,7 +56,6 @@ class LiveSwitch:
 
     Attributes:
         before: What the guest ran until now.
-        under: A digest of the circumstances, see `circumstances`.
     """
 
     context: Context
@@ -74,25 +76,39 @@ class LiveSwitch:
             SwitchError, VerificationError: the switch, or a required check, failed.
         """
         paths = await new_paths(self.context, generation)
-        about: dict[str, Any] = {"action": Action.SWITCH}
+        # A switch that is cut short is known by this; it proves nothing, and is done over.
+        about: dict[str, Any] = {"action": Action.SWITCH, "verdict": None, "switched_on": self._booted_number()}
+        if self.context.generations.is_good(generation.number):
+            about = {}
+        self.context.generations.annotate(generation.number, about)
         try:
             switch = await self.gate.critical(self._switch(generation, paths))
             seen = await self._look(generation, paths)
-            checks = with_failed_units(seen.checks, failed_units(switch.lines))
+            checks = with_failed_units(seen.checks, switch)
             about |= {"checks": [asdict(told(check)) for check in checks]}
             failure = verify.failure(required_that_failed(checks))
             if failure is not None:
                 raise failure
-            about |= {"verdict": Verdict.OK, "failure": None}
-        except (GuestError, VerificationError) as error:
-            about |= failed(error, self.site.under)
+            about |= {"action": Action.SWITCH, "verdict": Verdict.OK, "switched_on": self._booted_number()}
+        except (GuestError, VerificationError):
+            about |= {"verdict": Verdict.FAILED}
             raise
         finally:
-            self._annotate(generation, about)
+            self._keep(generation, about)
         if checks is not seen.checks:
-            self.emit(told(checks[-1]))
-        self.context.generations.prune(self.context.settings.keep, seen.facts.booted_system)
+            self.emit(told(next(check for check in checks if check.id == _UNITS)))
+        self._tell_what_was_left_out(switch)
         return checks
+
+    def _booted_number(self) -> int | None:
+        return None if self.before.booted is None else self.before.booted.number
+
+    def _tell_what_was_left_out(self, switch: guest_room.Switch) -> None:
+        if switch.caches_kept:
+            text = "the guest's caches may not be dropped: its listings of the store may be old"
+            self.emit(Notice(Severity.WARNING, text, None))
+        for line in filter(_LEFT_OUT.match, switch.lines):
+            self.emit(Notice(Severity.WARNING, f"switch-to-configuration: {line}", "a restart puts all of it in place"))
 
     async def _switch(self, generation: Generation, paths: tuple[str, ...]) -> guest_room.Switch:
         hypervisor = await self.context.link.hypervisor()
@@ -100,28 +116,35 @@ class LiveSwitch:
         with self.folder.open_log("switch.log", self.emit) as log:
             await restart.point(self.context, self.site.domain, generation, xml, self.emit)
             with stage(self.emit, self.context.clock, Stage.SWITCH):
-                switch = self._request(generation, paths, log)
                 async with self.site.domain.lifecycle() as events:
-                    await unless_it_ends(events, self._advance(switch))
+                    switch = await unless_it_ends(events, self._to_its_end(generation, paths, log))
                 judge(switch)
         return switch
 
-    def _request(self, generation: Generation, paths: tuple[str, ...], log: Log) -> guest_room.Switch:
+    async def _to_its_end(self, generation: Generation, paths: tuple[str, ...], log: Log) -> guest_room.Switch:
+        """Begin it and follow it; where another switch is under way, such as one that was cut short, after that."""
+        timeout_s, clock = self.context.settings.apply.switch_timeout_s, self.context.clock
+        deadline = clock.monotonic() + timeout_s
+
         def tell(line: str) -> None:
             log.write(line)
             self.emit(SwitchLog(line))
 
-        return guest_room.Switch(self.context.settings.store, str(generation.toplevel), paths, tell)
+        while True:
+            switch = guest_room.Switch(self.context.settings.store, str(generation.toplevel), paths, tell)
+            await self._advance(switch, deadline, timeout_s)
+            if not switch.locked or clock.monotonic() + _LOCKED_AGAIN_S > deadline:
+                return switch
+            await asyncio.sleep(_LOCKED_AGAIN_S)
 
-    async def _advance(self, switch: guest_room.Switch) -> None:
-        """Follow it to its end, on as many connections as it takes: it may restart sshd, or the network."""
-        timeout_s, clock = self.context.settings.apply.switch_timeout_s, self.context.clock
-        deadline = clock.monotonic() + timeout_s
+    async def _advance(self, switch: guest_room.Switch, deadline: float, timeout_s: float) -> None:
+        """Follow it on as many connections as it takes: it may restart sshd, or the network."""
         while not switch.over:
-            left = deadline - clock.monotonic()
+            left = deadline - self.context.clock.monotonic()
             if left <= 0:
+                await self._stop(switch)
                 raise SwitchError(
-                    f"the switch did not end within {format_seconds(timeout_s)}",
+                    f"the switch did not end within {format_seconds(timeout_s)}, and was ended",
                     hint="the last lines say what it does; apply.switch_timeout gives it more time",
                     details=tuple(switch.lines[-_LAST_LINES:]),
                 )
@@ -133,6 +156,14 @@ class LiveSwitch:
             except GuestError:
                 await self.context.link.drop_ssh()
                 await asyncio.sleep(_AGAIN_S)
+
+    async def _stop(self, switch: guest_room.Switch) -> None:
+        try:
+            connection = await connect(self.context, self.site.domain, self.emit, _STOP_TIMEOUT_S)
+            await connection.stop(switch, _STOP_TIMEOUT_S)
+        except GuestError as error:
+            await self.context.link.drop_ssh()
+            self.emit(Notice(Severity.WARNING, f"the switch may go on in the guest: {error.message}", error.hint))
 
     async def _look(self, generation: Generation, paths: tuple[str, ...]) -> Seen:
         with stage(self.emit, self.context.clock, Stage.VERIFY):
@@ -151,36 +182,44 @@ class LiveSwitch:
             connection = await connect(self.context, self.site.domain, self.emit, look.settle_s)
             return await observe(self.context, connection, look, lambda check: self.emit(told(check)))
 
-    def _annotate(self, generation: Generation, about: dict[str, Any]) -> None:
-        booted = self.before.booted
-        kept = {"switched_on": booted.number if booted else None, "stage_seconds": dict(self.stage_seconds)}
+    def _keep(self, generation: Generation, about: dict[str, Any]) -> None:
+        generations = self.context.generations
         try:
-            self.context.generations.annotate(generation.number, about | kept)
+            generations.annotate(generation.number, about | {"stage_seconds": dict(self.stage_seconds)})
+            generations.prune(self.context.settings.keep, self._booted_number())
         except GenerationError as error:
             self.emit(Notice(Severity.WARNING, error.message, error.hint))
 
 
-async def unless_it_ends(events: Lifecycle, work: Any) -> None:
+T = TypeVar("T")
+
+
+async def unless_it_ends(events: Lifecycle, work: Coroutine[Any, Any, T]) -> T:
     """Wait for the switch, but not in a guest that has gone.
 
     Raises:
-        BootError: it has.
+        BootError: it has: OperatorStopError or HostFaultError where the system is not to blame.
     """
-
-    async def end() -> None:
-        async for event in events:
-            if event.ended:
-                raise BootError(f"the domain {event.words} during the switch", hint="see the cycle's switch.log")
-
-    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(end())]
+    task = asyncio.ensure_future(work)
+    ending = asyncio.ensure_future(_end(events))
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await asyncio.wait((task, ending), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ending.result()
+        return task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for one in (task, ending):
+            one.cancel()
+        await asyncio.gather(task, ending, return_exceptions=True)
+
+
+async def _end(events: Lifecycle) -> BootError:
+    async for event in events:
+        error = end_of(event, f"the domain {event.words} during the switch")
+        if error is not None:
+            error.details = event.log
+            return error
+    raise AssertionError("events do not end")
 
 
 def judge(switch: guest_room.Switch) -> None:
@@ -199,22 +238,39 @@ def judge(switch: guest_room.Switch) -> None:
         raise SwitchError(
             "the switch ended without a result", hint="was it killed, or could it not be started?", details=said
         )
-    meaning = _MEANINGS.get(switch.exit_status, "it failed")
-    message = f"switch-to-configuration exited {switch.exit_status}: {meaning}"
+    message = f"switch-to-configuration exited {switch.exit_status}: {_meaning(switch)}"
     raise SwitchError(message, hint="the cycle's switch.log has all that it said", details=said)
 
 
-def failed_units(lines: list[str]) -> tuple[str, ...]:
-    """The units that switch-to-configuration named as failed."""
-    found = (match for line in lines if (match := _FAILED_UNITS.search(line)) is not None)
-    return tuple(name.strip() for match in found for name in match["names"].split(",") if name.strip())
+def _meaning(switch: guest_room.Switch) -> str:
+    begun = any(_ACTIVATING in line for line in switch.lines)
+    if switch.locked:
+        return "another switch is under way"
+    if switch.exit_status == _TAKES_A_BOOT:
+        return "the system cannot be switched to live: it takes a restart"
+    if switch.exit_status == _ACTIVATION_FAILED and begun:
+        return "the activation failed"
+    return "it failed, and has changed the guest in part" if begun else "it did not begin, and has changed nothing"
 
 
-def with_failed_units(checks: tuple[Check, ...], names: tuple[str, ...]) -> tuple[Check, ...]:
-    """The checks, with those units told that nothing in the guest keeps a record of."""
-    known = next((check for check in checks if check.id == "failed-units"), None)
-    if not names or known is None or known.outcome is not Outcome.NOT_CHECKED:
+def failures(switch: guest_room.Switch) -> tuple[str, ...]:
+    """What a switch that exited 4 named as failed; never nothing."""
+    if switch.exit_status != _UNITS_FAILED:
+        return ()
+    found = (match for line in switch.lines if (match := _FAILED_UNITS.search(line)) is not None)
+    names = [name.strip() for match in found for name in match["names"].split(",") if name.strip()]
+    if not names:
+        lines = (match["what"] for line in switch.lines if (match := _FAILED_OTHERWISE.match(line)) is not None)
+        names = list(lines) or ["something that switch-to-configuration does not name"]
+    return tuple(names)
+
+
+def with_failed_units(checks: tuple[Check, ...], switch: guest_room.Switch) -> tuple[Check, ...]:
+    """The checks, with what failed in the switch: of some of that nothing in the guest keeps a record."""
+    names = failures(switch)
+    known = next((check for check in checks if check.id == _UNITS), None)
+    if not names or known is None or known.outcome is Outcome.FAILED:
         return checks
-    told_by = f"failed in the switch: {', '.join(names)}"
-    found = replace(known, outcome=Outcome.FAILED, actual=told_by, hint="the cycle's switch.log says why")
-    return (*(check for check in checks if check is not known), found)
+    shown = f"failed in the switch: {', '.join(names)}"
+    found = replace(known, outcome=Outcome.FAILED, actual=shown, hint="the cycle's switch.log says why")
+    return tuple(found if check is known else check for check in checks)

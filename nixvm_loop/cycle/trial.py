@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from nixvm_loop import domainxml, verify
 from nixvm_loop.cycle import restart
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from nixvm_loop.journal import CycleFolder
     from nixvm_loop.model.settings import StopPolicy
     from nixvm_loop.model.values import Check, Generation
-
-_PATHS_ATTEMPTS: Final = 3
-_PATHS_AGAIN_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -76,10 +73,8 @@ class Trial:
         """
         paths = asyncio.create_task(self._paths(generation))
         about: dict[str, Any] = {}
-        booted: str | None = None
         try:
             seen = await self._boot(generation, definition, paths)
-            booted = seen.facts.booted_system
             about = {"checks": [asdict(told(check)) for check in seen.checks]}
             failure = verify.failure(required_that_failed(seen.checks))
             if failure is not None:
@@ -94,7 +89,7 @@ class Trial:
             paths.cancel()
             await asyncio.gather(paths, return_exceptions=True)
             self._annotate(generation, about)
-            self._prune(booted)
+            self._prune(generation)
         return seen.checks
 
     async def _boot(self, generation: Generation, definition: str, paths: asyncio.Task[tuple[str, ...]]) -> Seen:
@@ -126,11 +121,7 @@ class Trial:
         return await restart.start(self.context, domain, log, self.emit, stop=self.stop, listeners=listeners)
 
     async def _paths(self, generation: Generation) -> tuple[str, ...]:
-        """The store paths to look for. While the guest boots there is time to ask a daemon again that was gone."""
-        for _ in range(_PATHS_ATTEMPTS - 1):
-            with suppress(BuildError):
-                return await new_paths(self.context, generation)
-            await asyncio.sleep(_PATHS_AGAIN_S)
+        """The store paths to look for, found out while the guest boots."""
         try:
             return await new_paths(self.context, generation)
         except BuildError as error:
@@ -156,11 +147,11 @@ class Trial:
         except GenerationError as error:
             self.emit(Notice(Severity.WARNING, error.message, error.hint))
 
-    def _prune(self, booted: str | None) -> None:
+    def _prune(self, booted: Generation) -> None:
         if not self.started:
             return  # an older one may run on
         try:
-            self.context.generations.prune(self.context.settings.keep, booted)
+            self.context.generations.prune(self.context.settings.keep, booted.number)
         except GenerationError as error:
             self.emit(Notice(Severity.WARNING, error.message, error.hint))
 

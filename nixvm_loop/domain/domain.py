@@ -89,6 +89,11 @@ class Domain:
         text: str = await self._ask("reading the definition of", self.handle.XMLDesc, flags)
         return text
 
+    async def shown_definition(self) -> str:
+        """The XML of the next start, without its secrets."""
+        text: str = await self._ask("reading the definition of", self.handle.XMLDesc, library().VIR_DOMAIN_XML_INACTIVE)
+        return text
+
     async def definition(self) -> DomainXml:
         """The facts of the next start."""
         return domainxml.read(await self.definition_text())

@@ -25,6 +25,7 @@ class GenerationInfo:
         changes: The paths whose change led to it; empty when it was made for another reason.
         dirty: Whether tracked files differed from `revision`.
         console: The file with what its last boot said.
+        runs: Whether the guest runs it now: what it booted, or was switched to live since.
         problem: What is wrong with it; whatever cannot be known then is null.
     """
 
@@ -47,6 +48,7 @@ class GenerationInfo:
     built: bool
     current: bool
     booted: bool
+    runs: bool
     last_good: bool
     problem: str | None
 

@@ -215,6 +215,8 @@ class Status:
     current: int | None
     booted: int | None
     booted_system: str | None
+    runs: int | None
+    runs_system: str | None
     booted_age_seconds: float | None
     last_verdict: Verdict | None
     last_cycle: int | None

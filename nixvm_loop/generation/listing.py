@@ -25,6 +25,7 @@ class Marks:
     built: int | None
     current: int | None
     booted: int | None
+    runs: int | None
     last_good: int | None
 
 
@@ -56,6 +57,7 @@ def _info(entry: Entry, marks: Marks, now: datetime) -> GenerationInfo:
         built=number == marks.built,
         current=number == marks.current,
         booted=number == marks.booted,
+        runs=number == marks.runs,
         last_good=number == marks.last_good,
         problem=entry.problem,
     )

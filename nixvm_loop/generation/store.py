@@ -195,6 +195,11 @@ class Generations:
         """Whether it has passed verification at all. Raises GenerationError if it is damaged."""
         return self.is_good(number) or self.about(number).get("verdict") == Verdict.OK
 
+    def is_cut_short(self, number: int) -> bool:
+        """Whether a switch to it was begun and never verified, nor was it booted. Raises GenerationError if damaged."""
+        about = self.about(number)
+        return about.get("action") == Action.SWITCH and not self.is_verified(number)
+
     def switched_on(self, number: int) -> Generation | None:
         """The generation that was booted when the guest was last switched live to this one; None if it never was.
 
@@ -218,10 +223,10 @@ class Generations:
                     return number
         return None
 
-    def prune(self, keep: int, booted: str | None) -> tuple[int, ...]:
+    def prune(self, keep: int, booted: int | None) -> tuple[int, ...]:
         """Let all but the newest `keep` go, never the current, the last good or the booted one; returns the gone."""
         good = self.last_good()
-        held = {self.current_number(), good and good.number, booted and self.number_of(booted)}
+        held = {self.current_number(), good and good.number, booted}
         old = sorted(self.numbers(), reverse=True)[keep:]
         gone = tuple(number for number in old if number not in held)
         for number in gone:

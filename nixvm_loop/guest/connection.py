@@ -36,9 +36,9 @@ GATHER_TIMEOUT_S: Final = 30.0
 _GLANCE: Final = (
     'exec /bin/sh -c \'read -r id </proc/sys/kernel/random/boot_id && echo "$id" &&'
     " cd -P /run/booted-system && pwd -P && cd -P /run/current-system && pwd -P &&"
-    ' read -r line </proc/cmdline && echo "$line"\''
+    ' read -r line </proc/cmdline && echo "$line" && if [ -O /proc/1 ]; then echo root; else echo user; fi\''
 )
-_GLANCE_LINES: Final = 4
+_GLANCE_LINES: Final = 5
 _FORGET: Final = "exec /bin/sh -c 'echo 2 >/proc/sys/vm/drop_caches'"
 
 
@@ -136,7 +136,8 @@ class Connection:
         if not result.ok or len(lines) != _GLANCE_LINES:
             why = " ".join(result.stderr.split()) or _ended(result.end, timeout_s)
             raise GuestError(f"guest {self._name} does not say what it runs: {why}")
-        return Glance(*(line.strip() for line in lines))
+        boot_id, booted, current, cmdline, who = (line.strip() for line in lines)
+        return Glance(boot_id, booted, current, cmdline, is_root=who == "root")
 
     async def refresh(self, timeout_s: float) -> None:
         """Have the guest forget what it knew of its files, so that its overlay looks at the share anew.
@@ -168,6 +169,10 @@ class Connection:
         switch.complaints += result.stderr.splitlines()
         if result.end is CommandEnd.EXITED and not switch.over:
             switch.died = True  # the shell broke off
+
+    async def stop(self, switch: Switch, timeout_s: float) -> None:
+        """End a switch that was begun. Raises GuestError when the connection is lost."""
+        await self.run(switch.stop_command(), timeout_s)
 
     async def run(
         self, command: str, timeout_s: float, *, stdin: bytes = b"", on_line: Callable[[str], object] | None = None

@@ -25,7 +25,7 @@ unseen() {
 kind=absent
 if [ -e "$ro_store/$1" ] || [ -L "$ro_store/$1" ]; then
 kind=hidden
-case $(ls -d "$1" 2>&1) in *[Ss]tale*) kind=stale ;; esac
+case $(LC_ALL=C ls -d "$1" 2>&1) in *[Ss]tale*) kind=stale ;; esac
 fi
 printf '%s %s\n' $kind "$1"
 }

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from nixvm_loop.model.settings import StoreSettings
 
-_FOLDER: Final = "/run/nixvm-loop"
+_FOLDER: Final = "/run/nixvm-loop/switch"
+_CACHES: Final = "/proc/sys/vm/drop_caches"
+_LOCKED: Final = "Could not acquire lock"
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Switch:
     paths: tuple[str, ...]
     tell: Callable[[str], object]
     looked: Callable[[], object] = lambda: None
+    caches: str = _CACHES
+    folder: str = _FOLDER
     nonce: str = field(default_factory=lambda: token_hex(8))
     hidden: list[str] = field(default_factory=list)
     caches_kept: bool = False
@@ -50,6 +54,15 @@ class Switch:
     def over(self) -> bool:
         """Whether there is nothing more to follow."""
         return self.exit_status is not None or self.died or bool(self.hidden)
+
+    @property
+    def locked(self) -> bool:
+        """Whether another switch was under way, so that this one did nothing."""
+        return bool(self.exit_status) and any(_LOCKED in line for line in self.lines[-2:])
+
+    def stop_command(self) -> str:
+        """The command line that ends it, wherever it is."""
+        return Script("switch.sh", self._settings() | {"part": "stop"}, self._mount_point).command(Reader.SH)
 
     def command(self) -> tuple[str, bytes]:
         """The command line for the guest and its input: to begin, or to follow what was begun."""
@@ -66,8 +79,9 @@ class Switch:
         return {
             "token": f"@{self.nonce}",
             "mount_point": self._mount_point,
+            "caches": self.caches,
             "system": self.system,
-            "folder": f"{_FOLDER}/switch-{self.nonce}",
+            "folder": self.folder,
             "unit": f"nixvm-loop-switch-{self.nonce}",
             "shown": str(len(self.lines)),
             "part": "follow" if self.started else "begin",

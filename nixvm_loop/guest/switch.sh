@@ -1,6 +1,6 @@
 # A live switch, in three parts: the store is looked at anew, the switch is started apart from this connection, and its
-# output is followed to its end. SwitchRequest puts settings in front of it: token, mount_point, system, folder, unit,
-# shown, and `part`, which is `begin` or `follow`. It must suit any shell with POSIX's syntax.
+# output is followed to its end. Switch puts settings in front of it: token, mount_point, caches, system, folder, unit,
+# shown, and `part`, which is `begin`, `follow` or `stop`. It must suit any shell with POSIX's syntax.
 # shellcheck shell=sh disable=SC2154,SC2016
 PATH=$PATH:/run/current-system/sw/bin:/run/wrappers/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -11,8 +11,8 @@ printf '%s %s\n' "$token" "$*"
 # A path that was looked up before it was built, and a listing from then, stay as they were in the overlay until the
 # kernel forgets them.
 look_anew() {
-{ echo 2 >/proc/sys/vm/drop_caches; } 2>/dev/null || say caches-kept
-cd "$mount_point" || return 1
+{ echo 2 >"$caches"; } 2>/dev/null || say caches-kept
+cd "$mount_point" || { say hidden "$mount_point" && return 1; }
 hidden=0
 for name; do
 [ -e "$name" ] || [ -L "$name" ] || { hidden=1 && say hidden "$name"; }
@@ -23,13 +23,23 @@ return $hidden
 
 # Neither the end of this connection nor that of sshd may end it.
 set_off() {
-mkdir -p -m 700 "$folder" && cd "$folder" && : >log || return 1
-body='echo $$ >pid; "$1" test >log 2>&1 </dev/null; echo $? >status'
+rm -rf "$folder" && mkdir -p -m 700 "$folder" && cd "$folder" && : >log || return 1
+# In a file, since systemd would take a command line's dollars for its own.
+printf '%s\n' 'echo $$ >pid; "$1" test >log 2>&1 </dev/null; echo $? >status' >run
 if [ -d /run/systemd/system ]; then
 systemd-run --quiet --collect --no-block --unit="$unit" --working-directory="$folder" -E NIXOS_NO_SYNC=1 \
-/bin/sh -c "$body" sh "$system/bin/switch-to-configuration" 2>&1
+/bin/sh "$folder/run" "$system/bin/switch-to-configuration" 2>&1
 else
-NIXOS_NO_SYNC=1 setsid /bin/sh -c "$body" sh "$system/bin/switch-to-configuration" </dev/null >/dev/null 2>&1 &
+command -v setsid >/dev/null || { echo "there is no setsid" && return 1; }
+NIXOS_NO_SYNC=1 setsid /bin/sh "$folder/run" "$system/bin/switch-to-configuration" </dev/null >/dev/null 2>&1 &
+fi
+}
+
+stop() {
+if [ -d /run/systemd/system ]; then
+systemctl kill --signal=KILL "$unit.service" 2>&1
+elif IFS= read -r pid <"$folder/pid"; then
+kill -KILL "-$pid" 2>&1
 fi
 }
 
@@ -50,7 +60,7 @@ part=
 done
 part=$part$line
 [ -z "$over" ] || break
-sleep 0.1
+sleep 0.1 2>/dev/null || sleep 1
 done
 [ -z "$part" ] || tell "$part"
 if [ -s status ]; then
@@ -66,6 +76,10 @@ seen=$((seen + 1))
 [ "$seen" -le "$shown" ] || say line "$1"
 }
 
+if [ "$part" = stop ]; then
+stop
+exit 0
+fi
 if [ "$part" = begin ]; then
 look_anew "$@" || exit 0
 say looked

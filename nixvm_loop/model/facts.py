@@ -69,12 +69,13 @@ class WriteProbe:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What a guest runs, asked in passing; the systems with every link followed."""
+    """What a guest runs, asked in passing; the systems with every link followed; and whether we are root there."""
 
     boot_id: str
     booted_system: str
     current_system: str
     cmdline: str
+    is_root: bool = True
 
 
 @dataclass(frozen=True, slots=True)

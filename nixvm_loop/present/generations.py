@@ -58,7 +58,13 @@ def lines(event: History) -> list[str]:
 
 
 def _row(one: GenerationInfo, folder: str) -> Row:
-    roles = (("built", one.built), ("current", one.current), ("booted", one.booted), ("last good", one.last_good))
+    roles = (
+        ("built", one.built),
+        ("current", one.current),
+        ("booted", one.booted),
+        ("switched to", one.runs and not one.booted),
+        ("last good", one.last_good),
+    )
     return Row(
         number=str(one.number),
         age=_UNKNOWN if one.age_seconds is None else age(one.age_seconds),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.generations import Difference, History
 from nixvm_loop.events.types import ActivityKind, ActivityState, Stamped
+from nixvm_loop.model.values import Verdict
 from nixvm_loop.present.sanitise import clean
 from nixvm_loop.present.state import (
     ActivityView,
@@ -81,8 +82,9 @@ def _cycle_finished(state: ViewState, event: ev.CycleFinished, stamped: Stamped)
         view=state.cycle,
     )
     older = (replace(one, view=None) for one in state.last[: LAST_CYCLES - 1])
-    rolled_back = state.cycle is not None and state.cycle.rolled_back_to is not None
-    generation = state.generation if event.generation is None or rolled_back else event.generation
+    # What is current after a cycle that failed, its flips have told.
+    gave_up = event.verdict is Verdict.FAILED
+    generation = state.generation if event.generation is None or gave_up else event.generation
     return replace(state, cycle=None, last=(finished, *older), generation=generation)
 
 

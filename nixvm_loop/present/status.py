@@ -45,7 +45,9 @@ def _domain(status: Status) -> str:
 def _generation(status: Status) -> str:
     if status.current is None and status.built is None:
         return "none yet"
-    return f"built {_number(status.built)}, current {_number(status.current)}, booted {_number(status.booted)}"
+    said = f"built {_number(status.built)}, current {_number(status.current)}, booted {_number(status.booted)}"
+    switched = status.runs_system is not None and status.runs_system != status.booted_system
+    return f"{said}, switched to {_number(status.runs)}" if switched else said
 
 
 def _booted(status: Status) -> str:

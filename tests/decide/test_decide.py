@@ -114,6 +114,37 @@ def test_a_system_that_cannot_be_switched_to() -> None:
     assert decision.reasons == ("the system has no switch-to-configuration",)
 
 
+def test_a_switch_that_was_cut_short_is_done_over() -> None:
+    """The guest says that it runs the system, but nobody has seen the end of the switch to it."""
+    seen = Seen(running=True, current=NEW, booted=OLD, runs=NEW.toplevel, cut_short=True)
+    decision = decide(Wish.AS_NEEDED, ApplyMode.AUTO, NEW, seen)
+    assert (decision.action, decision.reasons) == (Action.SWITCH, ("the switch to it was cut short",))
+
+
+@pytest.mark.parametrize("wish", [Wish.AS_NEEDED, Wish.SWITCH])
+def test_a_paused_guest_is_not_off(wish: Wish) -> None:
+    """Starting it anew would take its memory away: with `switch` that is the user's to order."""
+    seen = Seen(running=False, halted="paused", current=OLD)
+    decision = decide(wish, ApplyMode.SWITCH, NEW, seen)
+    assert "the domain is paused" in decision.reasons
+    assert withheld(wish, ApplyMode.SWITCH, seen, decision)
+
+
+def test_a_switch_takes_root() -> None:
+    """Another user is a reason for a restart."""
+    decision = decide(Wish.AS_NEEDED, ApplyMode.AUTO, NEW, replace(RUNNING, root=False))
+    assert decision.reasons == ("a live switch takes root, and ssh.user is another",)
+
+
+def test_parameters_are_counted() -> None:
+    """One of two that are alike is a change as well."""
+    twice = replace(OLD, cmdline="init=/x quiet quiet")
+    decision = decide(
+        Wish.AS_NEEDED, ApplyMode.AUTO, replace(NEW, cmdline="init=/y quiet"), replace(RUNNING, booted=twice)
+    )
+    assert decision.reasons == ("kernel parameter removed: quiet",)
+
+
 def test_who_changed_the_guest_by_hand() -> None:
     """It booted the current generation and runs something else: a switch brings it back, whatever is current."""
     seen = Seen(running=True, current=NEW, booted=OLD, runs=STORE / "zzzzzzzzzz-system")

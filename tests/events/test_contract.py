@@ -19,11 +19,29 @@ from nixvm_loop.model.values import Action, Severity, Stage, Verdict
 TIME = datetime(2026, 11, 23, 8, 0, 1, 250000, tzinfo=UTC)
 HEAD = ("schema", "seq", "time", "guest", "cycle", "type")
 NOTHING = ev.Status(
-    "demo", "shut off", None, None, None, None, None, None, None, None, None, None, None, None, None, None, None
+    "demo",
+    "shut off",
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
 )
 INFO = gen.GenerationInfo(
     7, "2026-11-23T08:00:01Z", 2.5, Verdict.OK, Action.RESTART, "changed: a.nix", ("/home/me/a.nix",), "c0ffee", True,
-    12, "1", "/nix/store/a", "/nix/store/k", "/nix/store/i", "quiet", "/state/log", True, True, True, True, None,
+    12, "1", "/nix/store/a", "/nix/store/k", "/nix/store/i", "quiet", "/state/log", True, True, True, True, True, None,
 )  # fmt: skip
 HISTORY = gen.History(7, 7, 7, 7, "/nix/store/a", gen.BootedSource.GUEST, 0.0, None, ("a stray file",), (INFO,))
 DIFFERENCE = gen.Difference(
@@ -111,7 +129,7 @@ def test_status_as_programs_read_it() -> None:
     """The keys of `status`, all of them even when nothing is known."""
     assert body(NOTHING) == (
         'status","domain":"demo","state":"shut off","domain_error":null,"built":null,"current":null,"booted":null,'
-        '"booted_system":null,"booted_age_seconds":null,"last_verdict":null,"last_cycle":null,'
+        '"booted_system":null,"runs":null,"runs_system":null,"booted_age_seconds":null,"last_verdict":null,"last_cycle":null,'
         '"last_cycle_age_seconds":null,"last_error":null,"store_used_bytes":null,"store_size_bytes":null,'
         '"store_used_inodes":null,"store_inodes":null,"holder":null}'
     )
@@ -125,7 +143,7 @@ def test_history_as_programs_read_it() -> None:
         '"generations":[{"number":7,"created":"2026-11-23T08:00:01Z","age_seconds":2.5,"verdict":"ok",'
         '"action":"restart","reason":"changed: a.nix","changes":["/home/me/a.nix"],"revision":"c0ffee","dirty":true,'
         '"cycle":12,"label":"1","toplevel":"/nix/store/a","kernel":"/nix/store/k","initrd":"/nix/store/i",'
-        '"cmdline":"quiet","console":"/state/log","built":true,"current":true,"booted":true,"last_good":true,'
+        '"cmdline":"quiet","console":"/state/log","built":true,"current":true,"booted":true,"runs":true,"last_good":true,'
         '"problem":null}]}'
     )
 

@@ -128,7 +128,7 @@ def test_no_damage_is_a_bug(work: list[tuple[int, str, str]], outside: list[tupl
         for reading in (
             lambda: entries(generations),
             lambda: problems(generations),
-            lambda: listed(entries(generations), Marks(1, 2, 3, 4), NOW),
+            lambda: listed(entries(generations), Marks(1, 2, 3, 3, 4), NOW),
             generations.newest_number,
             generations.current,
             generations.last_good,
@@ -177,7 +177,7 @@ def test_listed_generations(generations: Generations) -> None:
         add(generations)
     strange = {"created": "soon", "verdict": "fine", "action": 3, "changes": ["/b", 7], "cycle": True, "dirty": "no"}
     generations.annotate(2, strange)
-    newest, oldest = listed(entries(generations), Marks(built=2, current=1, booted=1, last_good=None), NOW)
+    newest, oldest = listed(entries(generations), Marks(built=2, current=1, booted=1, runs=1, last_good=None), NOW)
     assert (oldest.number, oldest.age_seconds, oldest.created) == (1, 120.0, "2026-11-23T07:58:00Z")
     assert (oldest.verdict, oldest.action, oldest.changes, oldest.cycle) == ("ok", None, ("/a.nix",), 4)
     assert (oldest.built, oldest.current, oldest.booted, oldest.last_good) == (False, True, True, False)

@@ -62,7 +62,7 @@ def test_pruning_keeps_the_current_the_last_good_and_the_booted_one(generations:
     made = [add(generations, artifacts(tmp_path / "store", f"g{n}")) for n in range(8)]
     generations.flip(made[0])
     generations.annotate(made[1].number, {"verdict": "ok"})
-    gone = generations.prune(keep=2, booted=str(made[2].toplevel))
+    gone = generations.prune(keep=2, booted=made[2].number)
     assert gone == (6, 5, 4)
     assert [generations.read(n) is not None for n in range(1, 9)] == [True, True, True, False, False, False, True, True]
 

@@ -17,7 +17,7 @@ from tests.present.scenario import HOSTILE
 TIME = datetime(2026, 11, 23, tzinfo=UTC)
 BASE = GenerationInfo(
     1, "2026-11-23T08:00:00Z", 7300.0, Verdict.OK, Action.RESTART, "the first cycle", (), None, None, 1, "1", "/s/1",
-    "/k", "/i", "quiet", "/c", False, False, False, False, None,
+    "/k", "/i", "quiet", "/c", False, False, False, False, False, None,
 )  # fmt: skip
 MANY = ("/home/me/a.nix", "/home/me/modules/b.nix", "/home/me/c.nix", "/home/me/d.nix", "/home/me/e.nix")
 HISTORY = History(

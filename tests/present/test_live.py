@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ONE = GenerationInfo(
     7, None, 3.0, None, None, "asked for", (), None, None, 1, "1", "/s", "/k", "/i", "quiet", None,
-    True, True, True, False, None,
+    True, True, True, True, False, None,
 )  # fmt: skip
 CLOCK_TIME = re.compile(r"\d\d:\d\d:\d\d")
 

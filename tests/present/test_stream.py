@@ -135,7 +135,7 @@ def test_plain_output_loads_no_terminal_library() -> None:
 
 def test_sink_takes_every_event_type() -> None:
     """The three outputs handle a status that knows nothing."""
-    status = ev.Status("demo", "shut off", *([None] * 15))
+    status = ev.Status("demo", "shut off", *([None] * 17))
     stamped = type(whole_run()[0])(1, whole_run()[0].time, "demo", None, status)
     for output in (Output.PLAIN, Output.JSON):
         stdout = io.StringIO()
