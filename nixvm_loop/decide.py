@@ -24,7 +24,7 @@ class Wish(Enum):
     SWITCH = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What is known of the guest before the action.
 
