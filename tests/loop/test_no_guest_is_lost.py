@@ -151,8 +151,8 @@ class World:
         made, current = artifacts(content), self.current
         same = same_system(made, CMDLINE, booting(current))
         trouble = self.look() if same else None
-        known = None if current is None else system(current.content)
-        seen = Seen(running=self.guest is not None, trouble=trouble, current=known)
+        defined = None if current is None else system(current.content)
+        seen = Seen(running=self.guest is not None, trouble=trouble, current=defined)
         decision = decide(Wish.AS_NEEDED, ApplyMode.RESTART, system(content), seen)
         if decision.action is Action.NONE:
             assert self.guest is not None
