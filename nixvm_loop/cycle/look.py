@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -167,38 +167,32 @@ async def view(context: Context, site: Site, built: System, wish: Wish, *, early
         AccessError: the guest does not let us in.
     """
     state = await site.domain.state()
-    running = state == "running"
-    known: Sight | None = None
-    trouble: str | None = None
-    if running and may_switch(wish, context.settings.apply.mode):
-        try:
-            known = await sight(context, site, early, emit)
-        except AccessError:
-            raise
-        except GuestError as error:
-            await context.link.drop_ssh()
-            trouble = error.message
-    current = site.current
-    definition = (*site.changes, *site.since_start)
-    cut_short = current is not None and context.generations.is_cut_short(current.number)
-    may_stay = running and not definition and wish is Wish.AS_NEEDED and trouble is None
-    may_stay = may_stay and not (cut_short and known is not None)
-    same = current is not None and (current.toplevel, current.cmdline) == (built.toplevel, built.cmdline)
-    looked: Looked | None = None
-    if may_stay and same and current is not None and (known is None or known.runs == built.toplevel):
-        looked = await look(context, site, current, emit)
-        trouble = looked.trouble
+    current, definition = site.current, (*site.changes, *site.since_start)
     seen = Seen(
-        running=running,
-        halted=None if running or state in _OFF else state,
-        trouble=trouble,
+        running=state == "running",
+        halted=None if state in {"running", *_OFF} else state,
         definition=definition,
         current=None if current is None else nix.read_system(current.toplevel, current.cmdline),
-        booted=None if known is None else known.booted_system(),
-        runs=None if known is None else known.runs,
-        cut_short=cut_short,
-        root=known is None or known.glance.is_root,
+        cut_short=current is not None and context.generations.is_cut_short(current.number),
     )
+    same = current is not None and (current.toplevel, current.cmdline) == (built.toplevel, built.cmdline)
+    may_stay = seen.running and same and not definition and not seen.cut_short and wish is Wish.AS_NEEDED
+    looked: Looked | None = None
+    if may_stay and current is not None:
+        looked = await look(context, site, current, emit)
+        if looked.trouble is None:
+            return View(replace(seen, runs=built.toplevel), looked=looked)
+        seen = replace(seen, trouble=looked.trouble)
+    if not (seen.running and may_switch(wish, context.settings.apply.mode)):
+        return View(seen, looked=looked)
+    try:
+        known = await sight(context, site, early, emit)
+    except AccessError:
+        raise
+    except GuestError as error:
+        await context.link.drop_ssh()
+        return View(replace(seen, trouble=error.message), looked=looked)
+    seen = replace(seen, booted=known.booted_system(), runs=known.runs, root=known.glance.is_root)
     return View(seen, known, looked)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.cycle.build import build
 from nixvm_loop.cycle.gate import SupersededError
-from nixvm_loop.decide import Wish, may_switch
+from nixvm_loop.decide import Wish, may_switch, same_system
 from nixvm_loop.errors import GenerationError, InterruptedByUser, NixvmLoopError
 from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Notice
 from nixvm_loop.generation import entries, identity
@@ -160,7 +160,8 @@ class _Cycle:
         early = asyncio.create_task(self._early_sight())
         try:
             built = await self.gate.build(build(self.context, self.folder, self.emit))
-            seen = await early if may_switch(self.order.wish, self.context.settings.apply.mode) else None
+            # Where nothing was changed, a whole look tells as much.
+            seen = None if self._is_current(built) else await early
         finally:
             early.cancel()
             await asyncio.gather(early, return_exceptions=True)
@@ -185,12 +186,17 @@ class _Cycle:
                 self.context.generations.discard(built.slot.number)
         return self._verdict(checks)
 
+    def _is_current(self, built: Built) -> bool:
+        return same_system(built.artifacts, built.cmdline, self.context.generations.current_or_none())
+
     async def _early_sight(self) -> Early | None:
         """What the guest runs, asked while Nix builds, if the decision will want to know."""
-        # After nix has started: the imports would hold it up.
-        await asyncio.sleep(_HEAD_START_S)
-        await self.context.link.warmed()
-        if not may_switch(self.order.wish, self.context.settings.apply.mode):
+        wanted = may_switch(self.order.wish, self.context.settings.apply.mode)
+        if not (wanted and self.context.link.ssh is not None):
+            # After nix has started: the imports would hold it up.
+            await asyncio.sleep(_HEAD_START_S)
+            await self.context.link.warmed()
+        if not wanted:
             return None
         from nixvm_loop.cycle.look import early_sight  # noqa: PLC0415  # as above
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -34,9 +35,9 @@ _LOST_WAIT_S: Final = 0.1
 GATHER_TIMEOUT_S: Final = 30.0
 # Builtins alone, since a process costs time on an emulated processor.
 _GLANCE: Final = (
-    'exec /bin/sh -c \'read -r id </proc/sys/kernel/random/boot_id && echo "$id" &&'
+    'read -r id </proc/sys/kernel/random/boot_id && echo "$id" &&'
     " cd -P /run/booted-system && pwd -P && cd -P /run/current-system && pwd -P &&"
-    ' read -r line </proc/cmdline && echo "$line" && if [ -O /proc/1 ]; then echo root; else echo user; fi\''
+    ' read -r line </proc/cmdline && echo "$line" && if [ -O /proc/1 ]; then echo root; else echo user; fi'
 )
 _GLANCE_LINES: Final = 5
 _FORGET: Final = "exec /bin/sh -c 'echo 2 >/proc/sys/vm/drop_caches'"
@@ -75,6 +76,7 @@ class Connection:
         self._host_key = host_key
         self._host_keys = host_keys
         self._reader = Reader.LOGIN_SHELL
+        self._reads_scripts = False
 
     @property
     def closed(self) -> bool:
@@ -97,6 +99,7 @@ class Connection:
             self._reader = Reader.SH
             answer = await self._ask(request, timeout_s)
         facts = facts_from(answer.stdout, request, complaints=answer.stderr)
+        self._reads_scripts = True
         # At first sight any key does; the guest's own word may have come since.
         if self._host_keys.judge(self._host_key) is Judgement.REFUSE:
             raise wrong_host_key(self._name, self._host_keys.policy)
@@ -131,7 +134,9 @@ class Connection:
         Raises:
             GuestError: the connection was lost, or the guest did not say.
         """
-        result = await self.run(_GLANCE, timeout_s)
+        in_shell = self._reads_scripts and self._reader is Reader.LOGIN_SHELL
+        command = _GLANCE if in_shell else f"exec /bin/sh -c {shlex.quote(_GLANCE)}"
+        result = await self.run(command, timeout_s)
         lines = result.stdout.splitlines()
         if not result.ok or len(lines) != _GLANCE_LINES:
             why = " ".join(result.stderr.split()) or _ended(result.end, timeout_s)
@@ -160,7 +165,8 @@ class Connection:
             GuestError: the connection was lost; a switch that was begun goes on, and can be followed on another one.
         """
         begins = not switch.started
-        command, stdin = switch.command()
+        # A shell that is met for the first time may be any.
+        command, stdin = switch.command(self._reader if self._reads_scripts else Reader.SH)
         with ExitStack() as viewing:
             if begins:
                 viewing.enter_context(span(SpanKind.STORE_VIEW, self._name))

@@ -61,15 +61,15 @@ class Switch:
         return bool(self.exit_status) and any(_LOCKED in line for line in self.lines[-2:])
 
     def stop_command(self) -> str:
-        """The command line that ends it, wherever it is."""
+        """The command line that ends it, wherever it has come to."""
         return Script("switch.sh", self._settings() | {"part": "stop"}, self._mount_point).command(Reader.SH)
 
-    def command(self) -> tuple[str, bytes]:
+    def command(self, reader: Reader) -> tuple[str, bytes]:
         """The command line for the guest and its input: to begin, or to follow what was begun."""
         # Begun twice, it would be in its own way: a connection that was lost early is taken for one that began it.
         script = Script("switch.sh", self._settings(), self._mount_point, () if self.started else self.paths)
         self.started = True
-        return script.command(Reader.SH), script.stdin
+        return script.command(reader), script.stdin
 
     @property
     def _mount_point(self) -> str:
@@ -82,7 +82,7 @@ class Switch:
             "caches": self.caches,
             "system": self.system,
             "folder": self.folder,
-            "unit": f"nixvm-loop-switch-{self.nonce}",
+            "id": self.nonce,
             "shown": str(len(self.lines)),
             "part": "follow" if self.started else "begin",
         }
