@@ -191,12 +191,10 @@ class _Cycle:
 
     async def _early_sight(self) -> Early | None:
         """What the guest runs, asked while Nix builds, if the decision will want to know."""
-        wanted = may_switch(self.order.wish, self.context.settings.apply.mode)
-        if not (wanted and self.context.link.ssh is not None):
-            # After nix has started: the imports would hold it up.
-            await asyncio.sleep(_HEAD_START_S)
-            await self.context.link.warmed()
-        if not wanted:
+        # After nix has started: the imports would hold it up. And perhaps it finds that nothing has changed.
+        await asyncio.sleep(_HEAD_START_S)
+        await self.context.link.warmed()
+        if not may_switch(self.order.wish, self.context.settings.apply.mode):
             return None
         from nixvm_loop.cycle.look import early_sight  # noqa: PLC0415  # as above
 

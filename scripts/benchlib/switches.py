@@ -7,12 +7,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from benchlib.desk import Desk, created, replace
+from benchlib.series import Interval, Series, covered_s
 from benchlib.tool import Arrival, Tool, first, stage_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from benchlib.series import Series
 
 ROUNDS: Final = 8
 _REST_S: Final = 1.0
@@ -31,7 +30,7 @@ def measure(top: Path, series: Series) -> None:
             text = desk.edited(f"switch {number}")
             began_s, events = _saved(desk, tool, text, "ok")
             if number:  # one to warm up
-                _add(series, began_s, events)
+                _add(series, tool, began_s, events)
             time.sleep(_REST_S)
             began_s, events = _saved(desk, tool, f"{text}# {number}\n", "unchanged")
             if number:
@@ -53,14 +52,17 @@ def _saved(desk: Desk, tool: Tool, text: str, verdict: str) -> tuple[float, tupl
     return began_s, tool.cycle(verdict)
 
 
-def _add(series: Series, began_s: float, events: tuple[Arrival, ...]) -> None:
+def _add(series: Series, tool: Tool, began_s: float, events: tuple[Arrival, ...]) -> None:
     stages = stage_seconds(events)
     whole_s = events[-1].at_s - began_s
     built_s = next(one.at_s for one in events if one.is_a("stage_finished") and one.event["stage"] == "build")
     series.add("switch", whole_s)
     series.add_all("switch", {stage: stages[stage] for stage in ("build", "flip", "switch", "verify")})
     series.add("switch: until the cycle starts", first(events, "cycle_started").at_s - began_s)
-    series.add("switch: decision", first(events, "action_chosen").at_s - built_s)
+    deciding = Interval(built_s, first(events, "action_chosen").at_s)
+    series.add("switch: decision", deciding.seconds)
+    asking = [wait.when for wait in tool.waits() if wait.when.end_s > built_s]
+    series.add("switch: decision itself", deciding.seconds - covered_s(deciding, asking))
     series.add("switch above the build", whole_s - stages["build"])
 
 
