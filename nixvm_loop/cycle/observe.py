@@ -64,9 +64,13 @@ class Seen:
 
 
 async def observe(
-    context: Context, connection: guest_room.Connection, look: Look, tell: Callable[[Check], object]
+    context: Context,
+    connection: guest_room.Connection,
+    look: Look,
+    tell: Callable[[Check], object],
+    known: GuestFacts | None = None,
 ) -> Seen:
-    """Look, judge, tell each check as soon as it is known, and remember what was seen.
+    """Look, unless the answer is `known`, judge, tell each check as soon as it is known, and remember what was seen.
 
     The user's own checks come last, when the guest's start-up is over.
 
@@ -74,7 +78,7 @@ async def observe(
         GuestError: the guest was lost meanwhile.
     """
     settings = context.settings
-    facts = await connection.gather(guest_room.FactsRequest(settings.store, look.paths))
+    facts = known or await connection.gather(guest_room.FactsRequest(settings.store, look.paths))
     # Taken after the guest told its uptime, so that a slow guest cannot seem to be older than its start.
     since_start_s = None if look.started_s is None else context.clock.monotonic() - look.started_s
     expected = expected_of(settings, look, facts, since_start_s)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nixvm_loop.domain.lifecycle import Lifecycle
     from nixvm_loop.events.emitter import Emitter
     from nixvm_loop.journal import CycleFolder, Log
+    from nixvm_loop.model.facts import GuestFacts
     from nixvm_loop.model.values import Generation
 
 # switch-to-configuration's own, nixpkgs pkgs/by-name/sw/switch-to-configuration-ng. What it dies of gives other codes.
@@ -82,8 +83,8 @@ class LiveSwitch:
             about = {}
         self.context.generations.annotate(generation.number, about)
         try:
-            switch = await self.gate.critical(self._switch(generation, paths))
-            seen = await self._look(generation, paths)
+            switch, facts = await self.gate.critical(self._switch(generation, paths))
+            seen = await self._look(generation, paths, facts)
             checks = with_failed_units(seen.checks, switch)
             about |= {"checks": [asdict(told(check)) for check in checks]}
             failure = verify.failure(required_that_failed(checks))
@@ -110,18 +111,22 @@ class LiveSwitch:
         for line in filter(_LEFT_OUT.match, switch.lines):
             self.emit(Notice(Severity.WARNING, f"switch-to-configuration: {line}", "a restart puts all of it in place"))
 
-    async def _switch(self, generation: Generation, paths: tuple[str, ...]) -> guest_room.Switch:
+    async def _switch(
+        self, generation: Generation, paths: tuple[str, ...]
+    ) -> tuple[guest_room.Switch, GuestFacts | None]:
         hypervisor = await self.context.link.hypervisor()
         xml = await definition_for(self.context, hypervisor, self.site.domain, generation)
         with self.folder.open_log("switch.log", self.emit) as log:
             await restart.point(self.context, self.site.domain, generation, xml, self.emit)
             with stage(self.emit, self.context.clock, Stage.SWITCH):
                 async with self.site.domain.lifecycle() as events:
-                    switch = await unless_it_ends(events, self._to_its_end(generation, paths, log))
+                    switch, facts = await unless_it_ends(events, self._to_its_end(generation, paths, log))
                 judge(switch)
-        return switch
+        return switch, facts
 
-    async def _to_its_end(self, generation: Generation, paths: tuple[str, ...], log: Log) -> guest_room.Switch:
+    async def _to_its_end(
+        self, generation: Generation, paths: tuple[str, ...], log: Log
+    ) -> tuple[guest_room.Switch, GuestFacts | None]:
         """Begin it and follow it; where another switch is under way, such as one that was cut short, after that."""
         timeout_s, clock = self.context.settings.apply.switch_timeout_s, self.context.clock
         deadline = clock.monotonic() + timeout_s
@@ -132,13 +137,15 @@ class LiveSwitch:
 
         while True:
             switch = guest_room.Switch(self.context.settings.store, str(generation.toplevel), paths, tell)
-            await self._advance(switch, deadline, timeout_s)
+            facts = await self._advance(switch, deadline, timeout_s)
             if not switch.locked or clock.monotonic() + _LOCKED_AGAIN_S > deadline:
-                return switch
+                return switch, facts
             await asyncio.sleep(_LOCKED_AGAIN_S)
 
-    async def _advance(self, switch: guest_room.Switch, deadline: float, timeout_s: float) -> None:
-        """Follow it on as many connections as it takes: it may restart sshd, or the network."""
+    async def _advance(self, switch: guest_room.Switch, deadline: float, timeout_s: float) -> GuestFacts | None:
+        """Follow it on as many connections as it takes, since it may restart sshd or the network; what it left."""
+        facts: GuestFacts | None = None
+        then = guest_room.FactsRequest(self.context.settings.store, switch.paths)
         while not switch.over:
             left = deadline - self.context.clock.monotonic()
             if left <= 0:
@@ -150,12 +157,13 @@ class LiveSwitch:
                 )
             try:
                 connection = await connect(self.context, self.site.domain, self.emit, left)
-                await connection.advance(switch, left)
+                facts = await connection.advance(switch, left, then)
             except AccessError:
                 raise
             except GuestError:
                 await self.context.link.drop_ssh()
                 await asyncio.sleep(_AGAIN_S)
+        return facts
 
     async def _stop(self, switch: guest_room.Switch) -> None:
         try:
@@ -165,7 +173,7 @@ class LiveSwitch:
             await self.context.link.drop_ssh()
             self.emit(Notice(Severity.WARNING, f"the switch may go on in the guest: {error.message}", error.hint))
 
-    async def _look(self, generation: Generation, paths: tuple[str, ...]) -> Seen:
+    async def _look(self, generation: Generation, paths: tuple[str, ...], facts: GuestFacts | None) -> Seen:
         with stage(self.emit, self.context.clock, Stage.VERIFY):
             live = await self.site.domain.running()
             if live is None:
@@ -180,7 +188,7 @@ class LiveSwitch:
                 settle_s=self.context.settings.apply.boot_timeout_s,
             )
             connection = await connect(self.context, self.site.domain, self.emit, look.settle_s)
-            return await observe(self.context, connection, look, lambda check: self.emit(told(check)))
+            return await observe(self.context, connection, look, lambda check: self.emit(told(check)), facts)
 
     def _keep(self, generation: Generation, about: dict[str, Any]) -> None:
         generations = self.context.generations

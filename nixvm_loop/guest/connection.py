@@ -158,13 +158,15 @@ class Connection:
                 hint="it takes root and a writable /proc/sys; nixvm-loop rebuild --force restarts the guest instead",
             )
 
-    async def advance(self, switch: Switch, timeout_s: float) -> None:
+    async def advance(self, switch: Switch, timeout_s: float, then: FactsRequest) -> GuestFacts | None:
         """Begin a live switch, or go on following it, until it is over or `timeout_s` has passed.
+
+        Returns the answer to `then`, which is asked in the same breath, if the switch began and was done here.
 
         Raises:
             GuestError: the connection was lost; a switch that was begun goes on, and can be followed on another one.
         """
-        begins = not switch.started
+        begins, switch.then = not switch.started, then.script
         # A shell that is met for the first time may be any.
         command, stdin = switch.command(self._reader if self._reads_scripts else Reader.SH)
         with ExitStack() as viewing:
@@ -175,6 +177,8 @@ class Connection:
         switch.complaints += result.stderr.splitlines()
         if result.end is CommandEnd.EXITED and not switch.over:
             switch.died = True  # the shell broke off
+        whole = begins and is_whole(result.stdout, then)
+        return facts_from(result.stdout, then, complaints=result.stderr) if whole else None
 
     async def stop(self, switch: Switch, timeout_s: float) -> None:
         """End a switch that was begun. Raises GuestError when the connection is lost."""

@@ -26,22 +26,27 @@ class Reader(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script of this package, its settings, and the store paths that are its positional parameters."""
+    """A script of this package, its settings, and the store paths that are its positional parameters.
+
+    Attributes:
+        then: What the same shell reads next, with the same parameters.
+    """
 
     file: str
     settings: Mapping[str, str]
     mount_point: str
     paths: tuple[str, ...] = ()
+    then: Script | None = None
 
     def command(self, reader: Reader) -> str:
         """The command line for the guest."""
-        text = self._text(_PATHS_FROM_INPUT if self.stdin else f"set -- {self._names}")
+        text = self.text(_PATHS_FROM_INPUT if self.stdin else f"set -- {self._names}")
         return text if reader is Reader.LOGIN_SHELL else f"exec /bin/sh -c {shlex.quote(text)}"
 
     @property
     def stdin(self) -> bytes:
         """What the command reads: the paths, unless the command line has room for them."""
-        if len(self._text(self._names)) <= _COMMAND_LIMIT_BYTES:
+        if len(self.text(self._names)) <= _COMMAND_LIMIT_BYTES:
             return b""
         return "\n".join(self._short_paths).encode()
 
@@ -54,9 +59,11 @@ class Script:
         # They are looked up from within the folder, which is faster as well.
         return tuple(path.removeprefix(f"{self.mount_point}/") for path in self.paths)
 
-    def _text(self, paths: str) -> str:
+    def text(self, paths: str = "") -> str:
+        """What the shell reads, with the lines that set its positional parameters in `paths`."""
         assignments = [f"{name}={shlex.quote(value)}" for name, value in self.settings.items()]
-        return "\n".join([*assignments, paths, _text_of(self.file)])
+        following = () if self.then is None else (self.then.text(),)
+        return "\n".join([*assignments, paths, _text_of(self.file), *following])
 
 
 @cache

@@ -24,6 +24,7 @@ class Switch:
 
     Attributes:
         tell: Takes each line that `switch-to-configuration` prints.
+        then: What the guest is asked in the same breath once the switch was done; nothing after a lost connection.
         looked: Called when the guest's view of its store is new, and whole.
         hidden: Store paths that the guest does not see; then nothing was switched.
         caches_kept: Whether the guest's caches could not be dropped.
@@ -38,6 +39,7 @@ class Switch:
     system: str
     paths: tuple[str, ...]
     tell: Callable[[str], object]
+    then: Script | None = None
     looked: Callable[[], object] = lambda: None
     caches: str = _CACHES
     folder: str = _FOLDER
@@ -67,7 +69,8 @@ class Switch:
     def command(self, reader: Reader) -> tuple[str, bytes]:
         """The command line for the guest and its input: to begin, or to follow what was begun."""
         # Begun twice, it would be in its own way: a connection that was lost early is taken for one that began it.
-        script = Script("switch.sh", self._settings(), self._mount_point, () if self.started else self.paths)
+        paths, then = ((), None) if self.started else (self.paths, self.then)
+        script = Script("switch.sh", self._settings(), self._mount_point, paths, then)
         self.started = True
         return script.command(reader), script.stdin
 
@@ -92,7 +95,7 @@ class Switch:
         token, _, rest = line.partition(" ")
         word, _, text = rest.partition(" ")
         if token != f"@{self.nonce}":
-            self.complaints.append(line)
+            self.complaints += [] if self.over else [line]
         elif word == "line":
             self.lines.append(text)
             self.tell(text)

@@ -94,4 +94,7 @@ look_anew "$@" || exit 0
 say looked
 set_off || { say unstarted && exit 0; }
 fi
+code=
 follow
+# Only after a switch that was done anything else is asked.
+case $code in 0 | 4) ;; *) exit 0 ;; esac

@@ -88,7 +88,7 @@ def test_more_paths_than_a_command_line_takes(tmp_path: Path, shell: str) -> Non
 @pytest.mark.parametrize("shell", SHELLS)
 def test_it_outlives_the_connection(tmp_path: Path, shell: str) -> None:
     """The shell that began it is killed with its group: it goes on, and what was told is not told again."""
-    switch = a_switch(tmp_path, "echo one; sleep 0.6; echo two; exit 4")
+    switch = a_switch(tmp_path, "echo one; sleep 2.5; echo two; exit 4")
     advance(switch, shell, cut_after=2)
     assert (switch.lines, switch.over) == (["one"], False)
     advance(switch, shell)
