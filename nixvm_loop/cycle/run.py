@@ -160,8 +160,9 @@ class _Cycle:
         early = asyncio.create_task(self._early_sight())
         try:
             built = await self.gate.build(build(self.context, self.folder, self.emit))
-            # Where nothing was changed, a whole look tells as much.
-            seen = None if self._is_current(built) else await early
+            # Where nothing has changed, a whole look tells as much; and imports alone are not waited for.
+            wanted = may_switch(self.order.wish, self.context.settings.apply.mode)
+            seen = await early if wanted and not self._is_current(built) else None
         finally:
             early.cancel()
             await asyncio.gather(early, return_exceptions=True)
