@@ -96,7 +96,7 @@ def test_a_syntax_error_and_a_type_error(lab: Lab) -> None:
     """Both are exit 3 with file:line:col of the user's own file, as a problem line on stdout."""
     file = lab.flake / "configuration.nix"
     with lab.edited("configuration.nix", "startup = ", "startup "):
-        assert f"{file}:17:11: error: syntax error" in lab.fails(3)
+        assert f"{file}:20:11: error: syntax error" in lab.fails(3)
     with lab.edited("configuration.nix", 'motd = "Hello from the mini guest."', 'motd = "a" + 1'):
         assert f"{file}:7:16: error: " in lab.fails(3)
 

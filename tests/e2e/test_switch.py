@@ -356,20 +356,22 @@ def test_what_the_overlay_hides_or_knows_from_before(lab: Lab) -> None:
 
 def test_the_keys_of_the_live_view(lab: Lab) -> None:
     """In a terminal: `s` switches, `r` restarts, `p` holds saves back until `p`, space runs a cycle, `q` ends it."""
+    before = int(last_cycle(lab)["cycle"])
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [*lab.prefix, "setsid", "--ctty", "--wait", "nixvm-loop", "watch"],
         cwd=lab.folder, stdin=slave, stdout=slave, stderr=slave,
     )  # fmt: skip
     os.close(slave)
-    threading.Thread(target=drain, args=(master,), daemon=True).start()
+    shown = bytearray()
+    threading.Thread(target=drain, args=(master, shown), daemon=True).start()
     try:
-        cycle = await_cycle(lab, 0)
+        cycle = await_cycle(lab, before)
         boot = lab.boot_id()
         for key, action in ((b"s", "switch"), (b" ", "none"), (b"r", "restart")):
             os.write(master, key)
             cycle = await_cycle(lab, cycle)
-            assert last_cycle(lab)["action"] == action
+            assert last_cycle(lab)["action"] == action, shown[-4000:].decode(errors="replace")
         assert lab.boot_id() != boot
         os.write(master, b"p")
         time.sleep(0.5)
@@ -386,11 +388,11 @@ def test_the_keys_of_the_live_view(lab: Lab) -> None:
         process.wait()
 
 
-def drain(terminal: int) -> None:
-    """Read what is drawn, so that it is never full."""
+def drain(terminal: int, shown: bytearray) -> None:
+    """Read what is drawn."""
     with suppress(OSError):
-        while os.read(terminal, 65536):
-            pass
+        while text := os.read(terminal, 65536):
+            shown += text
 
 
 def last_cycle(lab: Lab) -> dict[str, Any]:
