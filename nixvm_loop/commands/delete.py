@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _OURS: Final = (
     "current", "kernel-current", "initrd-current", "generations", "cycles", "ssh",
-    "journal.jsonl", "seen.json", "guest.json", "lock", "control.sock",
+    "journal.jsonl", "seen.json", "started.json", "guest.json", "lock", "control.sock",
 )  # fmt: skip
 
 
