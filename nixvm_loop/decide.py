@@ -79,12 +79,12 @@ def decide(wish: Wish, mode: ApplyMode, built: System, seen: Seen) -> Decision:
         due += _needs_boot(built, seen)
     if due:
         return Decision(Action.RESTART, tuple(due))
-    return Decision(Action.SWITCH, (_why_switch(built, seen),))
+    return Decision(Action.SWITCH, (_why_switch(wish, built, seen),))
 
 
-def _why_switch(built: System, seen: Seen) -> str:
+def _why_switch(wish: Wish, built: System, seen: Seen) -> str:
     if seen.runs is None or seen.runs == built.toplevel:
-        return "the switch to it was cut short" if seen.cut_short else "a live switch was asked for"
+        return "a live switch was asked for" if wish is Wish.SWITCH else "the switch to it was never verified"
     return f"system {_hash(seen.runs)} → {_hash(built.toplevel)}, and nothing that takes a boot"
 
 

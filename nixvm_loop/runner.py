@@ -107,6 +107,9 @@ class Runner:
     def _on_signal(self, name: str) -> None:
         if self._stopping and self._gate is not None:
             self._gate.abort()
+        if not self._stopping and self._state.phase is not Phase.IDLE:
+            text = "stopping as soon as the guest is in order; the same again stops at once"
+            self.context.emitter(Notice(Severity.INFO, text, None))
         self._stopping = True
         self._inputs.put_nowait(Stop(name))
 

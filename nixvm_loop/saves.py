@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nixvm_loop.model.settings import GuestSettings
     from nixvm_loop.model.sources import SourceRoot
 
-CONFIG_CHANGED: Final = "the config changed"
+CONFIG_CHANGED: Final = "the config changed; watching goes on with the new one"
 
 _NAMED_PATHS: Final = 3
 

@@ -9,7 +9,7 @@ from nixvm_loop import nix, verify
 from nixvm_loop.cycle.boot import connect
 from nixvm_loop.cycle.context import not_running
 from nixvm_loop.cycle.observe import Look, observe, told
-from nixvm_loop.errors import GenerationError
+from nixvm_loop.errors import GenerationError, GuestError
 from nixvm_loop.guest import kept_key
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.values import Action
@@ -48,6 +48,9 @@ async def _look(context: Context, *, refresh: bool) -> None:
     live = await domain.running()
     if live is None:
         raise not_running(settings)
+    state = await domain.state()
+    if state == "paused":
+        raise GuestError(f"domain {settings.domain} is paused", hint=f"virsh resume {settings.domain} lets it go on")
     if settings.ssh.key is None:
         kept_key(settings.state_dir / "ssh")  # who only looks makes none
     connection = await connect(context, domain, context.emitter, _REACH_TIMEOUT_S)

@@ -23,7 +23,7 @@ from nixvm_loop.errors import (
     OperatorStopError,
     VerificationError,
 )
-from nixvm_loop.events.types import ActionChosen, RolledBack
+from nixvm_loop.events.types import ActionChosen, DomainState, RolledBack
 from nixvm_loop.generation import identity
 from nixvm_loop.generation.folder import missing_from_store
 from nixvm_loop.generation.trials import failed_trial
@@ -120,9 +120,17 @@ class Apply:
         return failed_trial(self.context.generations, built.artifacts, built.cmdline, site.under)
 
     def generation_for(self, site: Site, built: Built, about: dict[str, Any]) -> Generation:
-        """The generation to put to work: the current one if it is what was built, else a new one of the built slot."""
+        """The generation to put to work: the current one if it is what was built, else a new one of the built slot.
+
+        The newest, if it is what was built and was given up: trying again makes no further one.
+        """
+        generations = self.context.generations
         if site.current is not None and same_system(built.artifacts, built.cmdline, site.current):
             return site.current
+        newest = generations.newest_whole()
+        given_up = newest is not None and not generations.is_verified(newest.number)
+        if newest is not None and given_up and same_system(built.artifacts, built.cmdline, newest):
+            return newest
         return self.context.generations.write(built.slot, built.artifacts, built.cmdline, about)
 
     def to_revive(self, site: Site) -> int:
@@ -171,9 +179,12 @@ class Apply:
         try:
             return await live.run(generation)
         except (GuestError, VerificationError) as error:
-            only_switch = self.context.settings.apply.mode is not ApplyMode.AUTO or wish is Wish.SWITCH
-            if only_switch or isinstance(error, OperatorStopError):
+            if isinstance(error, OperatorStopError):
+                self.emit(DomainState("shut off"))
+                raise
+            if self.context.settings.apply.mode is not ApplyMode.AUTO or wish is Wish.SWITCH:
                 raise _and_then(error, await self._flip_back(site, generation)) from error
+            warn(self.emit, (f"the switch did not do, so the guest is restarted: {error.message}",))
             self._choose(Decision(Action.RESTART, (f"the switch did not do: {error.message}",)))
         return await self.restart(site, generation)
 

@@ -147,7 +147,7 @@ async def look(context: Context, site: Site, current: Generation, emit: Emit) ->
         return Looked(f"check {failed[0].id} failed: {failed[0].actual}", seen.checks)
     booted = seen.facts.booted_system == str(current.toplevel)
     if not booted and not verified:
-        return Looked(f"the switch to generation {current.number} was cut short", seen.checks)
+        return Looked(f"the switch to generation {current.number} was never verified", seen.checks)
     return Looked(None, seen.checks, booted=booted)
 
 

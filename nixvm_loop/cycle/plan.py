@@ -11,7 +11,7 @@ from nixvm_loop import nix
 from nixvm_loop.cycle.look import system_of, view
 from nixvm_loop.cycle.site import survey
 from nixvm_loop.cycle.stage import stage
-from nixvm_loop.decide import Wish, decide, withheld
+from nixvm_loop.decide import Wish, decide, fallback, withheld
 from nixvm_loop.events.types import ActionChosen
 from nixvm_loop.generation import identity
 from nixvm_loop.generation.trials import failed_trial
@@ -20,6 +20,21 @@ from nixvm_loop.model.values import Action, Decision, Stage
 
 if TYPE_CHECKING:
     from nixvm_loop.cycle.context import Context
+    from nixvm_loop.cycle.site import Site
+    from nixvm_loop.decide import Seen
+    from nixvm_loop.generation.trials import FailedTrial
+
+
+def _not_again(context: Context, site: Site, seen: Seen, known: FailedTrial) -> Decision:
+    """What a cycle does with a system that is known to fail: it leaves the guest alone, or goes back if that is off."""
+    apply, said = context.settings.apply, known.again().message
+    good = fallback(
+        known.generation, site.current, context.generations.good(), wanted=apply.rollback, redefined=bool(site.changes)
+    )
+    if seen.running or isinstance(good, str):
+        return Decision(Action.NONE, (said,))
+    return Decision(Action.RESTART, (said, f"generation {good.number} is booted instead"))
+
 
 _YOURS: Final = "apply.mode leaves a restart to you"
 
@@ -43,7 +58,7 @@ async def plan(context: Context, wish: Wish) -> Decision:
         known = failed_trial(context.generations, artifacts, built.cmdline, site.under)
     decision = decide(wish, settings.apply.mode, built, seen)
     if known is not None and wish is Wish.AS_NEEDED and decision.action is not Action.NONE:
-        decision = Decision(Action.NONE, (known.again().message,))
+        decision = _not_again(context, site, seen, known)
     elif withheld(wish, settings.apply.mode, seen, decision):
         decision = replace(decision, reasons=(*decision.reasons, _YOURS))
     emit(ActionChosen(decision.action, decision.reasons))

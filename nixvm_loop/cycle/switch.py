@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,7 +16,16 @@ from nixvm_loop.cycle.definition import definition_for
 from nixvm_loop.cycle.observe import Look, new_paths, observe, told
 from nixvm_loop.cycle.stage import stage
 from nixvm_loop.cycle.trial import required_that_failed
-from nixvm_loop.errors import AccessError, BootError, GenerationError, GuestError, SwitchError, VerificationError
+from nixvm_loop.errors import (
+    AccessError,
+    BootError,
+    GenerationError,
+    GuestError,
+    HostFaultError,
+    OperatorStopError,
+    SwitchError,
+    VerificationError,
+)
 from nixvm_loop.events.types import Notice, SwitchLog
 from nixvm_loop.model.units import format_seconds
 from nixvm_loop.model.values import Action, Check, Outcome, Severity, Stage, Verdict
@@ -82,6 +92,7 @@ class LiveSwitch:
         if self.context.generations.is_good(generation.number):
             about = {}
         self.context.generations.annotate(generation.number, about)
+        self._forget_what_runs()
         try:
             switch, facts = await self.gate.critical(self._switch(generation, paths))
             seen = await self._look(generation, paths, facts)
@@ -90,7 +101,11 @@ class LiveSwitch:
             failure = verify.failure(required_that_failed(checks))
             if failure is not None:
                 raise failure
-            about |= {"action": Action.SWITCH, "verdict": Verdict.OK, "switched_on": self._booted_number()}
+            # What failed without being required leaves the guest up, but the cycle red: the next one tries again.
+            verdict = Verdict.OK if verify.failure(checks) is None else Verdict.FAILED
+            about |= {"action": Action.SWITCH, "verdict": verdict, "switched_on": self._booted_number()}
+        except (OperatorStopError, HostFaultError):
+            raise  # the system is not to blame
         except (GuestError, VerificationError):
             about |= {"verdict": Verdict.FAILED}
             raise
@@ -100,6 +115,13 @@ class LiveSwitch:
             self.emit(told(next(check for check in checks if check.id == _UNITS)))
         self._tell_what_was_left_out(switch)
         return checks
+
+    def _forget_what_runs(self) -> None:
+        # Until the guest is looked at again: a switch that is cut short may have come to any point.
+        last = self.context.journal.last_seen()
+        if last is not None:
+            with suppress(GenerationError):  # the look after the switch tells of a disk that is full
+                self.context.journal.see(replace(last, current_system=None))
 
     def _booted_number(self) -> int | None:
         return None if self.before.booted is None else self.before.booted.number

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 # With <on_reboot>destroy</on_reboot>, libvirt tells of a reboot as of a power-off.
 _SHUTDOWN: Final = "SHUTDOWN"
-_RESET: Final = "guest-reset"
+# By the guest itself, or by `virsh reset`.
+_RESETS: Final = frozenset({"guest-reset", "host-qmp-system-reset"})
 
 
 def register(connection: Any, on_reset: Callable[[Any], object]) -> Callable[[], None]:
@@ -41,9 +42,9 @@ def register(connection: Any, on_reset: Callable[[Any], object]) -> Callable[[],
 
 
 def reset(details: str | None) -> bool:
-    """Whether a SHUTDOWN event of QEMU's is the guest's wish to start anew."""
+    """Whether a SHUTDOWN event of QEMU's is that the guest was to start anew."""
     try:
         value = json.loads(details or "null")
     except ValueError:
         return False
-    return isinstance(value, dict) and value.get("reason") == _RESET
+    return isinstance(value, dict) and value.get("reason") in _RESETS

@@ -144,6 +144,14 @@ class Generations:
             complete = [n for n in self.numbers() if (self.directory(n) / "generation.json").exists()]
         return max(complete, default=None)
 
+    def newest_whole(self) -> Generation | None:
+        """The last generation that was completed, None when it is damaged."""
+        number = self.newest_number()
+        with suppress(GenerationError):
+            newest = None if number is None else self.read(number)
+            return newest if newest is not None and not missing_from_store(newest) else None
+        return None
+
     def read(self, number: int) -> Generation | None:
         """A kept generation, None when there is none of that number. Its store paths may have been deleted by force.
 

@@ -47,6 +47,8 @@ def _generation(status: Status) -> str:
         return "none yet"
     said = f"built {_number(status.built)}, current {_number(status.current)}, booted {_number(status.booted)}"
     switched = status.runs_system is not None and status.runs_system != status.booted_system
+    if status.booted_system is not None and status.runs_system is None:
+        return f"{said}, what runs since a switch is not known"
     return f"{said}, switched to {_number(status.runs)}" if switched else said
 
 
