@@ -205,6 +205,16 @@ def test_a_service_that_fails_is_named(lab: Lab) -> None:
     assert events(lab)[-1]["verdict"] == "ok"
 
 
+def test_a_switch_with_failed_units_stays_red(lab: Lab) -> None:
+    """Asking again makes it no greener, and no further generation, until something is changed."""
+    with lab.edited("configuration.nix", "services = { };", 'services = { doomed = "exit 6"; };'):
+        events(lab, code=7)
+        kept = len(list((lab.state / "generations").iterdir()))
+        assert actions(events(lab, code=7)) == [("switch", "the switch to it was never verified")]
+        assert len(list((lab.state / "generations").iterdir())) == kept
+    assert events(lab)[-1]["verdict"] == "ok"
+
+
 def test_a_system_that_cannot_be_switched_to(lab: Lab) -> None:
     """It has no switch-to-configuration: a restart, and that is the reason."""
     source = (lab.flake / "system.nix").read_text()
