@@ -47,16 +47,6 @@ def test_a_reboot_in_the_guest(lab: Lab, watch: Watch) -> None:
     assert lab.booted() == system
 
 
-def test_a_reset_from_outside(lab: Lab, watch: Watch) -> None:
-    """`virsh reset` is no power-off: the guest comes back, on the current generation."""
-    before, system = lab.boot_id(), lab.booted()
-    lab.virsh("reset", lab.name)
-    assert watch.wait_for(lambda event: event["type"] == "cycle_started")["reason"] == "the guest rebooted"
-    assert watch.finished()["verdict"] == "ok"
-    assert lab.boot_id() != before
-    assert lab.booted() == system
-
-
 def test_qemu_dies(lab: Lab, watch: Watch) -> None:
     """Nobody wanted that: the guest comes back."""
     victims.kill(victims.qemu(lab))
@@ -123,6 +113,16 @@ def test_rollback_under_watch(lab: Lab, watch: Watch) -> None:
     assert watch.finished()["generation"] == newest
     assert lab.booted() == before
     assert lab.loop("rollback", "999").returncode == 4
+
+
+def test_a_reset_from_outside(lab: Lab, watch: Watch) -> None:
+    """`virsh reset` is no power-off: the guest comes back, on the current generation."""
+    before, system = lab.boot_id(), lab.booted()
+    lab.virsh("reset", lab.name)
+    assert watch.wait_for(lambda event: event["type"] == "cycle_started")["reason"] == "the guest rebooted"
+    assert watch.finished()["verdict"] == "ok"
+    assert lab.boot_id() != before
+    assert lab.booted() == system
 
 
 def test_status_tells_of_watch(lab: Lab, watch: Watch) -> None:
