@@ -9,7 +9,6 @@ from nixvm_loop import nix
 from nixvm_loop.commands.by_watch import InOrder, by_watch
 from nixvm_loop.control import Rebuild
 from nixvm_loop.cycle.gate import Gate
-from nixvm_loop.cycle.plan import plan
 from nixvm_loop.cycle.run import Order, Result, run_cycle
 from nixvm_loop.decide import Wish
 from nixvm_loop.interrupt import interruptible
@@ -37,6 +36,8 @@ async def cycle(call: Call, sink: Sink, wish: Wish) -> int:
 
 
 async def _plan(call: Call, sink: Sink, wish: Wish) -> int:
+    from nixvm_loop.cycle.plan import plan  # noqa: PLC0415  # a cycle loads as much while nix builds
+
     context = call.context(sink)
     try:
         await plan(context, wish)
