@@ -105,7 +105,7 @@ def _tell(error: BaseException, verbosity: Verbosity) -> int:
         if isinstance(beside, OutputError) and beside is not told:
             _print(f"nixvm-loop: error: {beside.message}")
     if _is_interruption(told):
-        _print(f"nixvm-loop: {told.args[0] if told.args else 'interrupted'}")
+        _print(f"nixvm-loop: {told.args[0] if isinstance(told, InterruptedByUser) and told.args else 'interrupted'}")
         return _INTERRUPTED
     if isinstance(told, NixvmLoopError):
         _print(f"nixvm-loop: error: {told.message}", *(f"  {line}" for line in _lines(told.details)))
@@ -142,8 +142,11 @@ def _rank(error: BaseException) -> int:
 
 
 def _is_interruption(error: BaseException) -> bool:
-    # asyncio's own by its name, because asyncio is not loaded for an error in the configuration.
-    return isinstance(error, (KeyboardInterrupt, InterruptedByUser)) or type(error).__name__ == "CancelledError"
+    # asyncio's own by its name, because asyncio is not loaded for an error in the configuration. A Ctrl-C in a class's
+    # body may come as a RuntimeError because of it (cpython#77757).
+    told = (error, error.__cause__)
+    kinds = (KeyboardInterrupt, InterruptedByUser)
+    return any(isinstance(one, kinds) for one in told) or type(error).__name__ == "CancelledError"
 
 
 def _keep_traceback(error: BaseException) -> None:

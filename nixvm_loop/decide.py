@@ -77,6 +77,8 @@ def decide(wish: Wish, mode: ApplyMode, built: System, seen: Seen) -> Decision:
     due = _causes(wish, seen)
     if seen.running:
         due += _needs_boot(built, seen)
+    elif not unchanged:
+        due += _changes(current, built)
     if due:
         return Decision(Action.RESTART, tuple(due))
     return Decision(Action.SWITCH, (_why_switch(wish, built, seen),))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ALIVE_S: Final = 2.0
 _AGAIN_S: Final = 1.0
+_OTHER_STATES: Final = frozenset({LifecycleKind.STARTED, LifecycleKind.SUSPENDED, LifecycleKind.RESUMED})
 # QEMU tells of a reset a moment before libvirt tells of the end.
 _RESET_TO_END_S: Final = 2.0
 
@@ -42,10 +43,15 @@ class Down(Enum):
 
 @dataclass(slots=True)
 class Guard:
-    """Follows the domain's events for as long as it runs, across restarts of libvirt."""
+    """Follows the domain's events for as long as it runs, across restarts of libvirt.
+
+    Attributes:
+        on_state: Gets libvirt's word on the domain each time that another one may be true, ends apart.
+    """
 
     context: Context
     on_down: Callable[[Down], object]
+    on_state: Callable[[str], object]
     _runs: bool = False
 
     async def run(self) -> None:
@@ -68,6 +74,8 @@ class Guard:
                 event = await _within(events, _ALIVE_S)
                 if event is not None:
                     await self._take(event, events)
+                    if event.kind in _OTHER_STATES:
+                        self.on_state(await domain.state())
                 elif not await hypervisor.alive():
                     return
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from nixvm_loop import nix
 from nixvm_loop.control import Rebuild, Rollback
 from nixvm_loop.control.fan import Fan
+from nixvm_loop.control.orders import Standing
 from nixvm_loop.control.server import serve
 from nixvm_loop.cycle.gate import Gate
 from nixvm_loop.cycle.run import Kept, Order, rollback_order, run_cycle
@@ -43,7 +45,7 @@ from nixvm_loop.model.values import Action, Severity, Verdict
 from nixvm_loop.saves import Saves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from nixvm_loop.cycle.context import Context
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 _NAMED_PATHS: Final = 3
 _PAUSE_KEY: Final = "p"
 _WISH_KEYS: Final = {" ": Wish.AS_NEEDED, "r": Wish.RESTART, "s": Wish.SWITCH}
+_WISHES: Final = {Wish.AS_NEEDED: "a cycle", Wish.RESTART: "a restart", Wish.SWITCH: "a live switch"}
 _SETTLED_S: Final = 120.0
 
 
@@ -70,16 +73,19 @@ class Runner:
     _gate: Gate | None = None
     _cycle: asyncio.Task[None] | None = None
     _stopping: bool = False
-    _fan: Fan = field(default_factory=Fan)
     _orders: dict[int, Order] = field(default_factory=dict)
-    _begun: set[int] = field(default_factory=set)
+    # Who typed has no connection; the ticket of the last key, 0 when there is none to be served.
+    _typed: int = 0
+    _typed_tickets: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
     _down: Down | None = None
     _ended_s: float = 0.0
+    _fan: Fan = field(init=False)
     _saves: Saves = field(init=False)
     _state: LoopState = field(init=False)
 
     def __post_init__(self) -> None:
         self._state = LoopState(self.context.settings.watch.on_change, paused=self.paused)
+        self._fan = Fan(Standing(paused=self.paused))
         self.context = replace(self.context, emitter=self.context.emitter.with_sink(self._fan))
         self._saves = Saves(self.context, self.config_file, self.reread, self._inputs.put_nowait)
 
@@ -89,7 +95,7 @@ class Runner:
         Raises:
             UsageError: the flake's files cannot be watched.
         """
-        context, guarding = self.context, asyncio.create_task(Guard(self.context, self._on_down).run())
+        context, guarding = self.context, asyncio.create_task(Guard(self.context, self._on_down, self._on_state).run())
         with handling(self._on_signal, self.stop):
             try:
                 async with serve(context.settings, self._fan, self._order, context.emitter):
@@ -131,12 +137,23 @@ class Runner:
         serving = self._state.serving
         if wish is None or (serving is not None and serving.ticket < 0 and self._orders[serving.ticket].wish is wish):
             return  # a key that is held down is one order
-        waiting = min(self._orders, default=0)
-        if waiting < 0 and waiting not in self._begun:
-            self._orders[waiting] = Order("asked for", wish=wish)  # the last word counts
-        else:
-            self._orders[min(waiting, 0) - 1] = Order("asked for", wish=wish)
-            self._inputs.put_nowait(Ordered(min(waiting, 0) - 1, Work.BUILD))
+        waiting = self._typed not in {0, serving and serving.ticket}
+        if waiting and self._orders[self._typed].wish is wish:
+            return
+        if self._state.phase is not Phase.IDLE:
+            instead = f", in place of {_WISHES[self._orders[self._typed].wish]}" if waiting else ""
+            text = f"{_WISHES[wish]} follows cycle {self._fan.standing.cycle}{instead}"
+            self.context.emitter(Notice(Severity.INFO, text, None))
+        if waiting:
+            self._orders[self._typed] = Order("asked for", wish=wish)  # the last word counts
+            return
+        self._typed = next(self._typed_tickets)
+        self._orders[self._typed] = Order("asked for", wish=wish)
+        self._inputs.put_nowait(Ordered(self._typed, Work.BUILD))
+
+    def _on_state(self, state: str) -> None:
+        if self._state.phase is not Phase.APPLYING:
+            self.context.emitter(DomainState(state))
 
     def _on_down(self, down: Down) -> None:
         if self._state.phase is Phase.APPLYING and self._gate is not None:
@@ -164,7 +181,10 @@ class Runner:
         self._inputs.put_nowait(Changed(frozenset({self.config_file})) if self.paused else Begin())
         while True:
             given = await self._next_input()
+            served = self._state.serving
             self._state, effects = step(self._state, given)
+            if isinstance(given, Ended) and served is not None and served != self._state.serving:
+                self._forget(served.ticket)
             if isinstance(given, Pause):
                 self.paused = self._state.paused
                 self.context.emitter(LoopPaused(self.paused))
@@ -173,6 +193,11 @@ class Runner:
                     self.context.emitter(LoopStopped(effect.reason))
                     return effect.reason
                 self._carry_out(effect)
+
+    def _forget(self, ticket: int) -> None:
+        if ticket not in {order.ticket for order in self._state.orders}:
+            self._orders.pop(ticket, None)
+            self._typed = 0 if ticket == self._typed else self._typed
 
     async def _next_input(self) -> Input:
         """The next input; a watcher or a cycle that failed by itself ends the loop."""
@@ -211,8 +236,9 @@ class Runner:
     def _order_for(self, effect: StartCycle) -> Order:
         paths = tuple(sorted(effect.paths))
         if effect.order is not None:
-            self._begun.add(effect.order.ticket)
-            return replace(self._orders[effect.order.ticket], changes=paths)
+            order = self._orders[effect.order.ticket]
+            reason = f"{order.reason}; {reason_for(paths)}" if paths else order.reason
+            return replace(order, reason=reason, changes=paths)
         if effect.work is Work.BUILD:
             return Order(reason_for(paths), paths)
         reason = f"the guest {self._down.value}" if self._down is not None else "the guest went down"

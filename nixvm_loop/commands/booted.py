@@ -22,6 +22,8 @@ _PATIENCE_S: Final = 4.0
 _REACH_TIMEOUT_S: Final = 3.0
 _RUN_TIMEOUT_S: Final = 2.0
 _OFF: Final = frozenset({"shut off", "crashed"})
+_WHAT_RUNS: Final = "exec /bin/sh -c 'readlink -f /run/booted-system /run/current-system && cat /proc/cmdline'"
+_WHAT_RUNS_LINES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,12 @@ async def _answer(context: Context, domain: Domain) -> Booted:
     from nixvm_loop.cycle.boot import connect  # noqa: PLC0415  # the slowest import of this command
 
     connection = await connect(context, domain, lambda _: None, _REACH_TIMEOUT_S)
-    said = await connection.glance(_RUN_TIMEOUT_S)
-    return Booted(
-        said.booted_system, said.cmdline, BootedSource.GUEST, context.clock.now(), current=said.current_system
-    )
+    said = await connection.run(_WHAT_RUNS, _RUN_TIMEOUT_S)
+    lines = said.stdout.splitlines()
+    if len(lines) != _WHAT_RUNS_LINES:
+        raise GuestError(" ".join(said.stderr.split()) or "the guest does not say what it runs")
+    booted, current, cmdline = lines
+    return Booted(booted, cmdline, BootedSource.GUEST, context.clock.now(), current=current)
 
 
 class _Silence:

@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nixvm_loop.control.orders import Standing
-from nixvm_loop.events.types import Console, CycleFinished, CycleStarted, LoopStarted, LoopStopped, StageStarted
+from nixvm_loop.events.types import (
+    Console,
+    CycleFinished,
+    CycleStarted,
+    LoopPaused,
+    LoopStarted,
+    LoopStopped,
+    StageStarted,
+)
 from nixvm_loop.model.values import Verdict
 
 if TYPE_CHECKING:
@@ -18,6 +26,9 @@ if TYPE_CHECKING:
 
 # What a console that is joined late shows of what was said before.
 _CONSOLE_TAIL: Final = 200
+
+
+_WAITING: Final = Standing()
 
 
 class Listener(Protocol):
@@ -39,8 +50,8 @@ class Fan:
     event until the end of that cycle, or of the one that superseded it.
     """
 
-    def __init__(self) -> None:
-        self.standing = Standing()
+    def __init__(self, standing: Standing = _WAITING) -> None:
+        self.standing = standing
         self._waiting: dict[int, Listener] = {}
         self._served: dict[int, Listener] = {}
         self._console: dict[int, Listener] = {}
@@ -88,23 +99,25 @@ class Fan:
         event = stamped.event
         match event:
             case CycleStarted():
-                self.standing = Standing(stamped.cycle)
+                self.standing = replace(self.standing, cycle=stamped.cycle, stage=None)
                 self._tail.clear()
             case StageStarted(stage):
                 self.standing = replace(self.standing, stage=stage)
+            case LoopPaused(paused):
+                self.standing = replace(self.standing, paused=paused)
             case Console():
                 self._tail.append(stamped)
                 self._tell(self._console, stamped)
             case _:
                 pass
         # What the loop says of itself is none of a single cycle's.
-        if not isinstance(event, (LoopStarted, LoopStopped)):
+        if not isinstance(event, (LoopStarted, LoopPaused, LoopStopped)):
             self._tell(self._served, stamped)
         if isinstance(event, CycleFinished):
             self._finished(event)
 
     def _finished(self, event: CycleFinished) -> None:
-        self.standing = Standing()
+        self.standing = replace(self.standing, cycle=None, stage=None)
         self._end(self._console, None)
         # One that a newer save cancelled is followed by another cycle for the same order.
         if event.verdict is not Verdict.CANCELLED or event.error is not None:

@@ -35,13 +35,18 @@ Request: TypeAlias = Rebuild | Rollback | FollowConsole
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where `watch` is: in no cycle, or in this one and, once it has begun one, this stage."""
+    """Where `watch` is: in no cycle, or in this one and, once it has begun one, this stage.
+
+    Attributes:
+        paused: Whether saves start no cycles.
+    """
 
     cycle: int | None = None
     stage: Stage | None = None
+    paused: bool = False
 
     def __str__(self) -> str:
         """As a message names it."""
         if self.cycle is None:
-            return "waiting for changes"
+            return "paused: saves start no cycles" if self.paused else "waiting for changes"
         return f"in cycle {self.cycle}" + (f", stage {self.stage}" if self.stage else "")

@@ -104,7 +104,9 @@ def decode_greeting(line: bytes) -> Greeting:
     settings, cycle, stage = value.get("settings"), value.get("cycle"), value.get("stage")
     if not isinstance(settings, str) or not (cycle is None or _is_number(cycle)):
         raise ValueError("not a greeting")
-    return Greeting(settings, Standing(cycle, None if stage is None else Stage(stage)))
+    return Greeting(
+        settings, Standing(cycle, None if stage is None else Stage(stage), paused=value.get("paused") is True)
+    )
 
 
 def encode_request(request: Request) -> bytes:

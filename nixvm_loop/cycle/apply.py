@@ -184,7 +184,6 @@ class Apply:
                 raise
             if self.context.settings.apply.mode is not ApplyMode.AUTO or wish is Wish.SWITCH:
                 raise _and_then(error, await self._flip_back(site, generation)) from error
-            warn(self.emit, (f"the switch did not do, so the guest is restarted: {error.message}",))
             self._choose(Decision(Action.RESTART, (f"the switch did not do: {error.message}",)))
         return await self.restart(site, generation)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nixvm_loop import guest as guest_room
 from nixvm_loop import nix
 from nixvm_loop.cycle.boot import connect
 from nixvm_loop.cycle.observe import Look, new_paths, observe
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from nixvm_loop.cycle.site import Site
     from nixvm_loop.domain import Domain
     from nixvm_loop.events.types import Emit
-    from nixvm_loop.model.facts import Glance
+    from nixvm_loop.model.facts import GuestFacts
     from nixvm_loop.model.values import Check, Generation, System
 
 _LOOK_TIMEOUT_S: Final = 10.0
-_GLANCE_TIMEOUT_S: Final = 3.0
+_SIGHT_TIMEOUT_S: Final = 5.0
 # Of a guest, so long ago, that nobody started anew meanwhile.
 _FRESH_S: Final = 2.0
 _OFF: Final = frozenset({"shut off", "crashed"})
@@ -32,19 +33,16 @@ _OFF: Final = frozenset({"shut off", "crashed"})
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the guest said it runs.
+    """What the guest said of itself.
 
     Attributes:
+        runs: The toplevel that it runs now.
         booted: The generation that it booted, None when that is none of ours.
     """
 
-    glance: Glance
+    facts: GuestFacts
+    runs: Path
     booted: Generation | None
-
-    @property
-    def runs(self) -> Path:
-        """The toplevel that it runs now."""
-        return Path(self.glance.current_system)
 
     def booted_system(self) -> System | None:
         """What only a boot puts in place, as the guest booted it."""
@@ -53,29 +51,37 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Early:
-    """What was found out while Nix built, and when: the guest's answer, or why there is none."""
+    """What was found out while Nix built, when, and in which run of the domain: the guest's answer, or why none."""
 
     found: Sight | GuestError
     taken_s: float
+    mark: str | None
+
+    async def is_fresh(self, context: Context, domain: Domain) -> bool:
+        """Whether it still holds."""
+        young = context.clock.monotonic() - self.taken_s <= _FRESH_S
+        return young and await domain.boot_mark() == self.mark
 
 
 async def early_sight(context: Context) -> Early | None:
     """Ask while Nix builds, so that nobody waits for the answer, nor for one that does not come; None if it is off."""
+    mark = None
     try:
         domain = await context.link.domain()
         if await domain.state() != "running":
             return None
+        mark = await domain.boot_mark()
         found: Sight | GuestError = await _ask(context, domain, lambda _: None)
     except GuestError as error:
         found = error
     except DomainError:
         return None  # the cycle will tell
-    return Early(found, context.clock.monotonic())
+    return Early(found, context.clock.monotonic(), mark)
 
 
 async def sight(context: Context, site: Site, early: Early | None, emit: Emit) -> Sight:
     """What the guest runs. Raises GuestError when it does not say, AccessError when it does not let us in."""
-    if early is None or context.clock.monotonic() - early.taken_s > _FRESH_S:
+    if early is None or not await early.is_fresh(context, site.domain):
         return await _ask(context, site.domain, emit)
     if isinstance(early.found, GuestError):
         raise early.found
@@ -84,9 +90,10 @@ async def sight(context: Context, site: Site, early: Early | None, emit: Emit) -
 
 async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
     kept = context.link.ssh is not None
+    request = guest_room.FactsRequest(context.settings.store)
     try:
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        glance = await connection.glance(_GLANCE_TIMEOUT_S)
+        facts = await connection.gather(request, _SIGHT_TIMEOUT_S)
     except AccessError:
         raise
     except GuestError:
@@ -95,9 +102,12 @@ async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
             raise
         # A connection may be half dead while the guest is well.
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        glance = await connection.glance(_GLANCE_TIMEOUT_S)
-    booted = context.generations.booted(Path(glance.booted_system), " ".join(glance.cmdline.split()))
-    return Sight(glance, booted)
+        facts = await connection.gather(request, _SIGHT_TIMEOUT_S)
+    if facts.booted_system is None or facts.current_system is None:
+        raise GuestError(f"guest {context.settings.name} does not say what it runs")
+    cmdline = " ".join((facts.cmdline or "").split())
+    booted = context.generations.booted(Path(facts.booted_system), cmdline)
+    return Sight(facts, Path(facts.current_system), booted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +124,8 @@ class Looked:
     booted: bool = False
 
 
-async def look(context: Context, site: Site, current: Generation, emit: Emit) -> Looked:
-    """Check the running guest against the current generation.
+async def look(context: Context, site: Site, current: Generation, emit: Emit, *, early: Early | None = None) -> Looked:
+    """Check the running guest against the current generation, by its answer of just now where that says enough.
 
     Raises:
         AccessError: it does not let us in, and would not after a restart.
@@ -135,8 +145,9 @@ async def look(context: Context, site: Site, current: Generation, emit: Emit) ->
     try:
         with stage(emit, context.clock, Stage.VERIFY):
             connection = await connect(context, site.domain, emit, _LOOK_TIMEOUT_S)
+            known = await _known(context, site, wanted, early)
             # A guest that is restarted anyway is not reported on.
-            seen = await observe(context, connection, wanted, lambda _: None)
+            seen = await observe(context, connection, wanted, lambda _: None, known)
     except AccessError:
         raise
     except GuestError as error:
@@ -149,6 +160,13 @@ async def look(context: Context, site: Site, current: Generation, emit: Emit) ->
     if not booted and not verified:
         return Looked(f"the switch to generation {current.number} was never verified", seen.checks)
     return Looked(None, seen.checks, booted=booted)
+
+
+async def _known(context: Context, site: Site, wanted: Look, early: Early | None) -> GuestFacts | None:
+    """What it said just now, if no path was to be looked for, and it said it in this run of the domain."""
+    if early is None or wanted.paths or isinstance(early.found, GuestError):
+        return None
+    return early.found.facts if await early.is_fresh(context, site.domain) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +197,7 @@ async def view(context: Context, site: Site, built: System, wish: Wish, *, early
     may_stay = seen.running and same and not definition and not seen.cut_short and wish is Wish.AS_NEEDED
     looked: Looked | None = None
     if may_stay and current is not None:
-        looked = await look(context, site, current, emit)
+        looked = await look(context, site, current, emit, early=early)
         if looked.trouble is None:
             return View(replace(seen, runs=built.toplevel), looked=looked)
         seen = replace(seen, trouble=looked.trouble)
@@ -192,7 +210,7 @@ async def view(context: Context, site: Site, built: System, wish: Wish, *, early
     except GuestError as error:
         await context.link.drop_ssh()
         return View(replace(seen, trouble=error.message), looked=looked)
-    seen = replace(seen, booted=known.booted_system(), runs=known.runs, root=known.glance.is_root)
+    seen = replace(seen, booted=known.booted_system(), runs=known.runs, root=known.facts.is_root)
     return View(seen, known, looked)
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nixvm_loop.decide import Seen
     from nixvm_loop.generation.trials import FailedTrial
 
+_YOURS: Final = "apply.mode leaves a restart to you"
+
 
 def _not_again(context: Context, site: Site, seen: Seen, known: FailedTrial) -> Decision:
     """What a cycle does with a system that is known to fail: it leaves the guest alone, or goes back if that is off."""
@@ -34,9 +36,6 @@ def _not_again(context: Context, site: Site, seen: Seen, known: FailedTrial) -> 
     if seen.running or isinstance(good, str):
         return Decision(Action.NONE, (said,))
     return Decision(Action.RESTART, (said, f"generation {good.number} is booted instead"))
-
-
-_YOURS: Final = "apply.mode leaves a restart to you"
 
 
 async def plan(context: Context, wish: Wish) -> Decision:

@@ -160,9 +160,8 @@ class _Cycle:
         early = asyncio.create_task(self._early_sight())
         try:
             built = await self.gate.build(build(self.context, self.folder, self.emit))
-            # Where nothing has changed, a whole look tells as much; and imports alone are not waited for.
-            wanted = may_switch(self.order.wish, self.context.settings.apply.mode)
-            seen = await early if wanted and not self._is_current(built) else None
+            wanted = may_switch(self.order.wish, self.context.settings.apply.mode) or self._is_current(built)
+            seen = await early if wanted else None
         finally:
             early.cancel()
             await asyncio.gather(early, return_exceptions=True)
@@ -191,11 +190,13 @@ class _Cycle:
         return same_system(built.artifacts, built.cmdline, self.context.generations.current_or_none())
 
     async def _early_sight(self) -> Early | None:
-        """What the guest runs, asked while Nix builds, if the decision will want to know."""
-        # After nix has started: the imports would hold it up. And perhaps it finds that nothing has changed.
+        """How the guest is, asked while Nix builds, if the decision will want to know, or may and it costs little."""
+        # After nix has started: the imports would hold it up.
         await asyncio.sleep(_HEAD_START_S)
         await self.context.link.warmed()
-        if not may_switch(self.order.wish, self.context.settings.apply.mode):
+        wish, mode = self.order.wish, self.context.settings.apply.mode
+        at_hand = wish is Wish.AS_NEEDED and self.context.link.ssh is not None
+        if not (may_switch(wish, mode) or at_hand):
             return None
         from nixvm_loop.cycle.look import early_sight  # noqa: PLC0415  # as above
 

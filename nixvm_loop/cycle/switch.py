@@ -15,6 +15,7 @@ from nixvm_loop.cycle.boot import connect, end_of
 from nixvm_loop.cycle.definition import definition_for
 from nixvm_loop.cycle.observe import Look, new_paths, observe, told
 from nixvm_loop.cycle.stage import stage
+from nixvm_loop.cycle.switch_result import LAST_LINES, UNITS, judge, with_failed_units
 from nixvm_loop.cycle.trial import required_that_failed
 from nixvm_loop.errors import (
     AccessError,
@@ -28,7 +29,7 @@ from nixvm_loop.errors import (
 )
 from nixvm_loop.events.types import Notice, SwitchLog
 from nixvm_loop.model.units import format_seconds
-from nixvm_loop.model.values import Action, Check, Outcome, Severity, Stage, Verdict
+from nixvm_loop.model.values import Action, Check, Severity, Stage, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -44,21 +45,10 @@ if TYPE_CHECKING:
     from nixvm_loop.model.facts import GuestFacts
     from nixvm_loop.model.values import Generation
 
-# switch-to-configuration's own, nixpkgs pkgs/by-name/sw/switch-to-configuration-ng. What it dies of gives other codes.
-_DONE: Final = 0
-_UNITS_FAILED: Final = 4
-_ACTIVATION_FAILED: Final = 2
-_TAKES_A_BOOT: Final = 100
-_ACTIVATING: Final = "activating the configuration"
-_FAILED_UNITS: Final = re.compile(r"the following (?:user )?units failed: (?P<names>.+)")
-_FAILED_OTHERWISE: Final = re.compile(r"^(?:warning: |error: )?(?P<what>[Ff]ailed to .+|.+ (?:failed|timed out).*)$")
 _LEFT_OUT: Final = re.compile(r"^NOT (?:re|st).*the following.* units: .+$")
 _AGAIN_S: Final = 0.25
 _LOCKED_AGAIN_S: Final = 1.0
 _STOP_TIMEOUT_S: Final = 10.0
-_UNITS: Final = "failed-units"
-_SHOWN: Final = 3
-_LAST_LINES: Final = 12
 
 
 @dataclass(slots=True)
@@ -112,7 +102,7 @@ class LiveSwitch:
         finally:
             self._keep(generation, about)
         if checks is not seen.checks:
-            self.emit(told(next(check for check in checks if check.id == _UNITS)))
+            self.emit(told(next(check for check in checks if check.id == UNITS)))
         self._tell_what_was_left_out(switch)
         return checks
 
@@ -175,7 +165,7 @@ class LiveSwitch:
                 raise SwitchError(
                     f"the switch did not end within {format_seconds(timeout_s)}, and was ended",
                     hint="the last lines say what it does; apply.switch_timeout gives it more time",
-                    details=tuple(switch.lines[-_LAST_LINES:]),
+                    details=tuple(switch.lines[-LAST_LINES:]),
                 )
             try:
                 connection = await connect(self.context, self.site.domain, self.emit, left)
@@ -206,7 +196,7 @@ class LiveSwitch:
                 live,
                 paths=paths,
                 switched_on=self.before.booted,
-                previous_boot_id=self.before.glance.boot_id,
+                previous_boot_id=self.before.facts.boot_id,
                 settle_s=self.context.settings.apply.boot_timeout_s,
             )
             connection = await connect(self.context, self.site.domain, self.emit, look.settle_s)
@@ -250,57 +240,3 @@ async def _end(events: Lifecycle) -> BootError:
             error.details = event.log
             return error
     raise AssertionError("events do not end")
-
-
-def judge(switch: guest_room.Switch) -> None:
-    """Raises SwitchError unless the switch was done."""
-    said = tuple((switch.lines or switch.complaints)[-_LAST_LINES:])
-    if switch.hidden:
-        more = f" and {len(switch.hidden) - _SHOWN} more" if len(switch.hidden) > _SHOWN else ""
-        kept = "its caches may not be dropped" if switch.caches_kept else "even with its caches dropped"
-        raise SwitchError(
-            f"the guest does not see {', '.join(switch.hidden[:_SHOWN])}{more} in its store: {kept}",
-            hint="a restart makes the guest's view of the store new",
-        )
-    if switch.exit_status in {_DONE, _UNITS_FAILED}:
-        return
-    if switch.exit_status is None:
-        raise SwitchError(
-            "the switch ended without a result", hint="was it killed, or could it not be started?", details=said
-        )
-    message = f"switch-to-configuration exited {switch.exit_status}: {_meaning(switch)}"
-    raise SwitchError(message, hint="the cycle's switch.log has all that it said", details=said)
-
-
-def _meaning(switch: guest_room.Switch) -> str:
-    begun = any(_ACTIVATING in line for line in switch.lines)
-    if switch.locked:
-        return "another switch is under way"
-    if switch.exit_status == _TAKES_A_BOOT:
-        return "the system cannot be switched to live: it takes a restart"
-    if switch.exit_status == _ACTIVATION_FAILED and begun:
-        return "the activation failed"
-    return "it failed, and has changed the guest in part" if begun else "it did not begin, and has changed nothing"
-
-
-def failures(switch: guest_room.Switch) -> tuple[str, ...]:
-    """What a switch that exited 4 named as failed; never nothing."""
-    if switch.exit_status != _UNITS_FAILED:
-        return ()
-    found = (match for line in switch.lines if (match := _FAILED_UNITS.search(line)) is not None)
-    names = [name.strip() for match in found for name in match["names"].split(",") if name.strip()]
-    if not names:
-        lines = (match["what"] for line in switch.lines if (match := _FAILED_OTHERWISE.match(line)) is not None)
-        names = list(lines) or ["something that switch-to-configuration does not name"]
-    return tuple(names)
-
-
-def with_failed_units(checks: tuple[Check, ...], switch: guest_room.Switch) -> tuple[Check, ...]:
-    """The checks, with what failed in the switch: of some of that nothing in the guest keeps a record."""
-    names = failures(switch)
-    known = next((check for check in checks if check.id == _UNITS), None)
-    if not names or known is None or known.outcome is Outcome.FAILED:
-        return checks
-    shown = f"failed in the switch: {', '.join(names)}"
-    found = replace(known, outcome=Outcome.FAILED, actual=shown, hint="the cycle's switch.log says why")
-    return tuple(found if check is known else check for check in checks)

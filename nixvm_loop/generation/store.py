@@ -209,13 +209,17 @@ class Generations:
         return about.get("action") == Action.SWITCH and not self.is_verified(number)
 
     def switched_on(self, number: int) -> Generation | None:
-        """The generation that was booted when the guest was last switched live to this one; None if it never was.
+        """The generation that was booted when the guest was last switched live to this one.
+
+        None if it never was, and when the booted one is damaged: then only a boot makes things certain again.
 
         Raises:
-            GenerationError: one of them is damaged.
+            GenerationError: this one is damaged.
         """
         booted = self.about(number).get("switched_on")
-        return self.read(booted) if isinstance(booted, int) else None
+        with suppress(GenerationError):
+            return self.read(booted) if isinstance(booted, int) else None
+        return None
 
     def booted(self, toplevel: Path, cmdline: str) -> Generation | None:
         """The newest whole generation that boots just this."""

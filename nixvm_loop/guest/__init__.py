@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nixvm_loop.guest.access import Access, ssh_argv
-from nixvm_loop.guest.connection import CommandEnd, CommandResult, Connection
+from nixvm_loop.guest.connection import Connection
+from nixvm_loop.guest.converse import CommandEnd, CommandResult
 from nixvm_loop.guest.facts import FactsRequest
 from nixvm_loop.guest.hostkeys import HostKeys
 from nixvm_loop.guest.keys import KeyPair, ensure_key, kept_key

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import GuestError
+from nixvm_loop.guest.converse import CommandEnd, CommandResult, FloodError, Output, converse
 from nixvm_loop.guest.facts import UNITS_COMMAND, facts_from, is_whole, units_from
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
 from nixvm_loop.guest.script import Reader
-from nixvm_loop.model.facts import Glance
 from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     import asyncssh
 
@@ -27,44 +24,11 @@ if TYPE_CHECKING:
     from nixvm_loop.guest.switch import Switch
     from nixvm_loop.model.facts import GuestFacts
 
-_CHUNK_BYTES: Final = 1 << 16
-_OUTPUT_LIMIT_BYTES: Final = 4 << 20
 _CLOSE_WAIT_S: Final = 1.0
 # A channel that ends because its connection does is told so a moment before the connection is.
 _LOST_WAIT_S: Final = 0.1
 GATHER_TIMEOUT_S: Final = 30.0
-# Builtins alone, since a process costs time on an emulated processor.
-_GLANCE: Final = (
-    'read -r id </proc/sys/kernel/random/boot_id && echo "$id" &&'
-    " cd -P /run/booted-system && pwd -P && cd -P /run/current-system && pwd -P &&"
-    ' read -r line </proc/cmdline && echo "$line" && if [ -O /proc/1 ]; then echo root; else echo user; fi'
-)
-_GLANCE_LINES: Final = 5
 _FORGET: Final = "exec /bin/sh -c 'echo 2 >/proc/sys/vm/drop_caches'"
-
-
-class CommandEnd(StrEnum):
-    """How a command in the guest ended."""
-
-    EXITED = "exited"
-    KILLED = "killed by a signal"
-    TIMED_OUT = "timed out"
-    FLOODED = "said more than anybody would read"
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What a command did; `exit_status` is None unless it exited by itself."""
-
-    end: CommandEnd
-    exit_status: int | None
-    stdout: str
-    stderr: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether the command exited 0."""
-        return self.exit_status == 0
 
 
 class Connection:
@@ -128,22 +92,6 @@ class Connection:
             return facts
         return replace(facts, system_state=state, failed_units=failed)
 
-    async def glance(self, timeout_s: float) -> Glance:
-        """What the guest runs, without a look at its store.
-
-        Raises:
-            GuestError: the connection was lost, or the guest did not say.
-        """
-        in_shell = self._reads_scripts and self._reader is Reader.LOGIN_SHELL
-        command = _GLANCE if in_shell else f"exec /bin/sh -c {shlex.quote(_GLANCE)}"
-        result = await self.run(command, timeout_s)
-        lines = result.stdout.splitlines()
-        if not result.ok or len(lines) != _GLANCE_LINES:
-            why = " ".join(result.stderr.split()) or _ended(result.end, timeout_s)
-            raise GuestError(f"guest {self._name} does not say what it runs: {why}")
-        boot_id, booted, current, cmdline, who = (line.strip() for line in lines)
-        return Glance(boot_id, booted, current, cmdline, is_root=who == "root")
-
     async def refresh(self, timeout_s: float) -> None:
         """Have the guest forget what it knew of its files, so that its overlay looks at the share anew.
 
@@ -196,7 +144,7 @@ class Connection:
         """
         import asyncssh  # noqa: PLC0415  # slow to import
 
-        output = _Output(on_line)
+        output = Output(on_line)
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
@@ -209,14 +157,14 @@ class Connection:
         except (OSError, asyncssh.Error) as error:
             raise self._lost(str(error)) from error
 
-    async def _run(self, command: str, stdin: bytes, output: _Output) -> CommandResult:
+    async def _run(self, command: str, stdin: bytes, output: Output) -> CommandResult:
         process = await self._ssh.create_process(command, encoding=None)
         ended = False
         try:
-            await _converse(process, stdin, output)
+            await converse(process, stdin, output)
             await process.wait_closed()
             ended = True
-        except _FloodError:
+        except FloodError:
             return output.result(CommandEnd.FLOODED)
         finally:
             if not ended:
@@ -247,61 +195,6 @@ class Connection:
             f"the SSH connection to guest {self._name} was lost{reason}",
             hint="see whether the guest still runs: nixvm-loop status, nixvm-loop console",
         )
-
-
-class _FloodError(Exception):
-    """More output than is read."""
-
-
-class _Output:
-    """What a command has said so far."""
-
-    def __init__(self, on_line: Callable[[str], object] | None = None) -> None:
-        self.stdout = bytearray()
-        self.stderr = bytearray()
-        self._on_line = on_line
-        self._told = 0
-
-    def tell(self) -> None:
-        """Hand on the lines of standard output that are whole by now."""
-        while self._on_line is not None and (end := self.stdout.find(b"\n", self._told)) >= 0:
-            self._on_line(self.stdout[self._told : end].decode("utf-8", "replace"))
-            self._told = end + 1
-
-    def result(self, end: CommandEnd, exit_status: int | None = None) -> CommandResult:
-        """The result with what was said until now; what is not UTF-8 is replaced."""
-        stdout, stderr = (bytes(said).decode("utf-8", "replace") for said in (self.stdout, self.stderr))
-        return CommandResult(end, exit_status, stdout, stderr)
-
-
-async def _converse(process: asyncssh.SSHClientProcess[bytes], stdin: bytes, output: _Output) -> None:
-    tasks = [
-        asyncio.ensure_future(_take(process.stdout, output.stdout, output.tell)),
-        asyncio.ensure_future(_take(process.stderr, output.stderr, lambda: None)),
-        asyncio.ensure_future(_feed(process.stdin, stdin)),
-    ]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _take(reader: Any, said: bytearray, tell: Callable[[], None]) -> None:
-    while chunk := await reader.read(_CHUNK_BYTES):
-        said += chunk
-        tell()
-        if len(said) > _OUTPUT_LIMIT_BYTES:
-            raise _FloodError
-
-
-async def _feed(writer: Any, data: bytes) -> None:
-    # A command that does not read its input to the end is no fault.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        writer.write(data)
-        await writer.drain()
-        writer.write_eof()
 
 
 def _ended(end: CommandEnd, timeout_s: float) -> str:

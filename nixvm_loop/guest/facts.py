@@ -87,6 +87,7 @@ def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> G
         current_system=_first(lines, "current"),
         cmdline=_first(lines, "cmdline"),
         kernel_release=_first(lines, "release"),
+        is_root=_first(lines, "who") == "root",
         share=mountinfo.mount_at(mounts, request.store.ro_store),
         store=mountinfo.mount_at(mounts, request.store.mount_point),
         rw_store=space,

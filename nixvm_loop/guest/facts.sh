@@ -37,6 +37,8 @@ first_line cmdline /proc/cmdline
 first_line release /proc/sys/kernel/osrelease
 led_to booted /run/booted-system
 led_to current /run/current-system
+section who
+if [ -O /proc/1 ]; then echo root; else echo user; fi
 section mounts
 while IFS= read -r line; do printf '%s\n' "$line"; done </proc/self/mountinfo
 section missing

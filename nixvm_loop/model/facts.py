@@ -68,23 +68,13 @@ class WriteProbe:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """What a guest runs, asked in passing; the systems with every link followed; and whether we are root there."""
-
-    boot_id: str
-    booted_system: str
-    current_system: str
-    cmdline: str
-    is_root: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class GuestFacts:
     """What one look into the guest showed. None stands for what the guest did not tell.
 
     Attributes:
         booted_system: What /run/booted-system leads to, every link followed.
         current_system: The same of /run/current-system.
+        is_root: Whether we are root there.
         share: What is seen at the place of the read-only share, None when nothing is mounted there.
         store: The same of the store's mount point: the top row where several are stacked.
         rw_store: How full the filesystem is that holds the store's writable layer.
@@ -104,6 +94,7 @@ class GuestFacts:
     current_system: str | None = None
     cmdline: str | None = None
     kernel_release: str | None = None
+    is_root: bool = False
     share: Mount | None = None
     store: Mount | None = None
     rw_store: Space | None = None

@@ -85,12 +85,18 @@ def _idle(state: ViewState, width: int) -> Text:
     left = Text(" · ").join(parts)
     if not state.watching:
         return left
-    waiting = Text(f"waiting for changes in {state.files} files", style="dim")
-    if state.paused:
-        waiting = Text("paused: p goes on", style="yellow")
-    if left.cell_len + waiting.cell_len >= width:
-        waiting = Text("waiting", style="dim")
-    return spread(left, waiting, width)
+    waiting = _paused(len(state.newer)) if state.paused else _waiting(state.files)
+    return spread(left, next((text for text in waiting if left.cell_len + text.cell_len < width), waiting[-1]), width)
+
+
+def _waiting(files: int) -> tuple[Text, ...]:
+    return Text(f"waiting for changes in {files} files", style="dim"), Text("waiting", style="dim")
+
+
+def _paused(saved: int) -> tuple[Text, ...]:
+    """In full, and for narrow terminals."""
+    held = f", {saved} saved {'file waits' if saved == 1 else 'files wait'}" if saved else ""
+    return tuple(Text(text, style="yellow") for text in (f"paused{held}: p goes on", f"paused{held}", "paused"))
 
 
 def _running(state: ViewState, cycle: CycleView, width: int, now: datetime) -> list[Section]:

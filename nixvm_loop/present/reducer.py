@@ -60,9 +60,12 @@ def _loop_stopped(state: ViewState, _event: ev.LoopStopped, _: Stamped) -> ViewS
 
 
 def _changes_seen(state: ViewState, event: ev.ChangesSeen, _: Stamped) -> ViewState:
-    if state.cycle is None:
+    if state.cycle is None and not state.paused:
         return state
-    return replace(state, newer=tuple(clean(path, LINE_LIMIT) for path in event.paths[:_PATHS]))
+    newer = tuple(clean(path, LINE_LIMIT) for path in event.paths[:_PATHS])
+    if state.paused:
+        newer = tuple(dict.fromkeys((*state.newer, *newer)))[:_PATHS]
+    return replace(state, newer=newer)
 
 
 def _cycle_started(state: ViewState, event: ev.CycleStarted, stamped: Stamped) -> ViewState:

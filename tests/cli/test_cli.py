@@ -93,7 +93,26 @@ def test_errors_are_harmless(application: Callable[..., None], capsys: pytest.Ca
     assert "\u202e" not in err
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), InterruptedByUser("interrupted"), asyncio.CancelledError()])
+class _Named:
+    """Its name is told to it in a class's body; Ctrl-C comes just then."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+def in_the_body_of_a_class() -> BaseException:
+    """What an interrupted import raises."""
+    try:
+        type("Module", (), {"field": _Named()})
+    except BaseException as error:  # noqa: BLE001  # which kind it is depends on the Python
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt(), InterruptedByUser("interrupted"), asyncio.CancelledError(), in_the_body_of_a_class()],
+)
 def test_interrupted(
     error: BaseException, application: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,7 +82,7 @@ def test_what_is_no_request_is_refused(line: bytes) -> None:
 @given(cycle=st.none() | st.integers(1, 10**6), stage=st.none() | st.sampled_from(Stage))
 def test_greetings_tell_where_watch_is(cycle: int | None, stage: Stage | None) -> None:
     """Cycle and stage, each or neither, come across."""
-    greeting = Greeting("abc", Standing(cycle, stage))
+    greeting = Greeting("abc", Standing(cycle, stage, paused=cycle is None))
     assert decode_greeting(encode_greeting(greeting)) == greeting
 
 

@@ -171,9 +171,10 @@ def test_the_first_generation_is_a_restart() -> None:
     assert decision.reasons == ("this is the first generation",)
 
 
-def test_a_forced_restart_tells_all() -> None:
-    """Every reason at once."""
-    decision = decide(Wish.RESTART, ApplyMode.RESTART, NEW, Seen(running=False, current=OLD))
+@pytest.mark.parametrize("mode", ApplyMode)
+def test_a_forced_restart_tells_all(mode: ApplyMode) -> None:
+    """Every reason at once, whatever the mode."""
+    decision = decide(Wish.RESTART, mode, NEW, Seen(running=False, current=OLD))
     assert decision.reasons == (
         "a restart was asked for",
         "the domain is not running",

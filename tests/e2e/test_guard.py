@@ -75,6 +75,14 @@ def test_a_power_off_is_respected(lab: Lab, watch: Watch) -> None:
     assert lab.guest("cat /etc/motd") == "Back again."
 
 
+def test_an_operator_who_pauses_the_domain(lab: Lab, watch: Watch) -> None:
+    """It is told at once, and so is its going on; neither starts a cycle."""
+    for command, state in (("suspend", "paused"), ("resume", "running")):
+        lab.virsh(command, lab.name)
+        told = watch.wait_for(lambda event: event["type"] in {"domain_state", "cycle_started"})
+        assert (told["type"], told.get("state")) == ("domain_state", state)
+
+
 def test_an_operator_who_stops_the_domain(lab: Lab, watch: Watch) -> None:
     """`virsh destroy` is respected too; `rebuild` has `watch` start the guest, and gets that cycle as its own."""
     lab.virsh("destroy", lab.name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.lab import Lab
 
-ENDS_WITHIN_S = 8.0
+ENDS_WITHIN_S = 4.0
 SLOW = 'packages = { slow = "sleep 600 # marker-4712\\nmkdir $out"; }'
 GREETINGS = count(1)
 

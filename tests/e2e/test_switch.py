@@ -388,14 +388,29 @@ def test_the_keys_of_the_live_view(lab: Lab) -> None:
         say(lab, "Saved in the pause.")
         time.sleep(1.5)
         assert last_cycle(lab)["cycle"] == cycle
+        assert "paused: saves start no cycles" in json.loads(lab.loop("status", "-o", "json").stdout)["holder"]
+        assert b"1 saved file waits" in shown
         os.write(master, b"p")
-        await_cycle(lab, cycle)
+        cycle = await_cycle(lab, cycle)
         assert lab.guest("cat /etc/motd") == "Saved in the pause."
+        say(lab, "Saved, then asked for.")
+        os.write(master, b" rs")
+        wait_until(lambda: b"a live switch follows cycle " in shown)
+        await_cycle(lab, await_cycle(lab, cycle))
+        assert last_cycle(lab)["action"] == "switch"
         os.write(master, b"q")
         assert process.wait(20) == 0
     finally:
         process.kill()
         process.wait()
+
+
+def wait_until(holds: Callable[[], bool], within_s: float = 20) -> None:
+    """Wait for what has to come soon."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def drain(terminal: int, shown: bytearray) -> None:

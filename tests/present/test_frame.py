@@ -13,7 +13,7 @@ from rich.console import Console
 
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.types import ActivityKind, ActivityState
-from nixvm_loop.model.values import Severity, Stage
+from nixvm_loop.model.values import Action, Severity, Stage, Verdict
 from nixvm_loop.present.frame import frame, render
 from nixvm_loop.present.reducer import reduce
 from nixvm_loop.present.state import ViewState
@@ -99,6 +99,23 @@ def test_idle() -> None:
 last   ✓ 2 8.2s restart   ✗ 1 0.5s
 """)
     assert picture(script.events, later_s=3600) == picture(script.events)
+
+
+def test_paused() -> None:
+    """What was saved since is counted, each file once; a cycle takes it."""
+    script = loop()
+    script.cycle = None
+    script.say(ev.LoopPaused(paused=True), ev.ChangesSeen(("/a", "/b")), ev.ChangesSeen(("/b", "/c")))
+    waiting = picture(script.events)
+    assert "generation 2     paused, 3 saved files wait: p goes on\n" in waiting
+    assert picture(script.events, width=50).splitlines()[1].endswith(" paused, 3 saved files wait")
+    assert picture(script.events, width=40).splitlines()[1].endswith(" paused")
+    script.say(ev.LoopPaused(paused=False))
+    script.cycle = 3
+    script.say(ev.CycleStarted("changed: a, b and c"), ev.CycleFinished(
+        Verdict.UNCHANGED, Action.NONE, 2, 0.4, 0, None
+    ))  # fmt: skip
+    assert "waiting for changes in 12 files" in picture(script.events)
 
 
 def test_building() -> None:
