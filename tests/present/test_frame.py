@@ -108,8 +108,8 @@ def test_paused() -> None:
     script.say(ev.LoopPaused(paused=True), ev.ChangesSeen(("/a", "/b")), ev.ChangesSeen(("/b", "/c")))
     waiting = picture(script.events)
     assert "generation 2     paused, 3 saved files wait: p goes on\n" in waiting
-    assert picture(script.events, width=50).splitlines()[1].endswith(" paused, 3 saved files wait")
-    assert picture(script.events, width=40).splitlines()[1].endswith(" paused")
+    assert picture(script.events, width=70).splitlines()[1].endswith(" paused, 3 saved files wait")
+    assert picture(script.events, width=50).splitlines()[1].endswith(" paused")
     script.say(ev.LoopPaused(paused=False))
     script.cycle = 3
     script.say(ev.CycleStarted("changed: a, b and c"), ev.CycleFinished(
