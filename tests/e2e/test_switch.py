@@ -393,9 +393,10 @@ def test_the_keys_of_the_live_view(lab: Lab) -> None:
         os.write(master, b"p")
         cycle = await_cycle(lab, cycle)
         assert lab.guest("cat /etc/motd") == "Saved in the pause."
-        say(lab, "Saved, then asked for.")
-        os.write(master, b" rs")
-        wait_until(lambda: b"a live switch follows cycle " in shown)
+        os.write(master, b"r")
+        wait_until(lambda: f"cycle {cycle + 1}".encode() in shown)
+        os.write(master, b" s")
+        wait_until(lambda: f"a live switch follows cycle {cycle + 1}, in place of a cycle".encode() in shown)
         await_cycle(lab, await_cycle(lab, cycle))
         assert last_cycle(lab)["action"] == "switch"
         os.write(master, b"q")
