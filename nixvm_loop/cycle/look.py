@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from nixvm_loop.model.values import Check, Generation, System
 
 _LOOK_TIMEOUT_S: Final = 10.0
-_SIGHT_TIMEOUT_S: Final = 5.0
 # Of a guest, so long ago, that nobody started anew meanwhile.
 _FRESH_S: Final = 2.0
 _OFF: Final = frozenset({"shut off", "crashed"})
@@ -63,8 +62,11 @@ class Early:
         return young and await domain.boot_mark() == self.mark
 
 
-async def early_sight(context: Context) -> Early | None:
-    """Ask while Nix builds, so that nobody waits for the answer, nor for one that does not come; None if it is off."""
+async def early_sight(context: Context, wish: Wish) -> Early | None:
+    """Ask while Nix builds, so that nobody waits for the answer, nor for one that does not come; None if it is off.
+
+    If a live switch may follow, the guest is made ready for it.
+    """
     mark = None
     try:
         domain = await context.link.domain()
@@ -72,6 +74,8 @@ async def early_sight(context: Context) -> Early | None:
             return None
         mark = await domain.boot_mark()
         found: Sight | GuestError = await _ask(context, domain, lambda _: None)
+        if context.link.ssh is not None and may_switch(wish, context.settings.apply.mode):
+            context.link.ssh.prepare()
     except GuestError as error:
         found = error
     except DomainError:
@@ -93,7 +97,7 @@ async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
     request = guest_room.FactsRequest(context.settings.store)
     try:
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        facts = await connection.gather(request, _SIGHT_TIMEOUT_S)
+        facts = await connection.gather(request)
     except AccessError:
         raise
     except GuestError:
@@ -102,7 +106,7 @@ async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
             raise
         # A connection may be half dead while the guest is well.
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        facts = await connection.gather(request, _SIGHT_TIMEOUT_S)
+        facts = await connection.gather(request)
     if facts.booted_system is None or facts.current_system is None:
         raise GuestError(f"guest {context.settings.name} does not say what it runs")
     cmdline = " ".join((facts.cmdline or "").split())

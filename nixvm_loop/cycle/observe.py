@@ -101,11 +101,16 @@ async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]
         BuildError: Nix does not tell, although it was asked again: a daemon may be away for a moment.
     """
     good = context.generations.last_verified()
-    new = await _closure(generation.toplevel)
-    if good is not None and good.number != generation.number:
-        with suppress(BuildError):  # a last good generation that lost its store path proves nothing about any path
-            new -= await nix.closure(good.toplevel)
-    return tuple(sorted(new))
+    if good is None or good.number == generation.number:
+        return tuple(sorted(await _closure(generation.toplevel)))
+    new, known = await asyncio.gather(_closure(generation.toplevel), _known_closure(good.toplevel))
+    return tuple(sorted(new - known))
+
+
+async def _known_closure(toplevel: Path) -> frozenset[str]:
+    with suppress(BuildError):  # a last good generation that lost its store path proves nothing about any path
+        return await nix.closure(toplevel)
+    return frozenset()
 
 
 async def _closure(toplevel: Path) -> frozenset[str]:

@@ -200,7 +200,7 @@ class _Cycle:
             return None
         from nixvm_loop.cycle.look import early_sight  # noqa: PLC0415  # as above
 
-        return await early_sight(self.context)
+        return await early_sight(self.context, wish)
 
     async def _boot(self, which: int | Kept) -> Verdict:
         """A kept generation, without a build."""

@@ -11,16 +11,18 @@ from nixvm_loop.errors import GuestError
 from nixvm_loop.guest.converse import CommandEnd, CommandResult, FloodError, Output, converse
 from nixvm_loop.guest.facts import UNITS_COMMAND, facts_from, is_whole, units_from
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
-from nixvm_loop.guest.script import Reader
+from nixvm_loop.guest.script import WAITING_SHELL, Reader
 from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
     import asyncssh
 
     from nixvm_loop.guest.facts import FactsRequest
     from nixvm_loop.guest.hostkeys import HostKeys
+    from nixvm_loop.guest.script import Script
     from nixvm_loop.guest.switch import Switch
     from nixvm_loop.model.facts import GuestFacts
 
@@ -41,6 +43,7 @@ class Connection:
         self._host_keys = host_keys
         self._reader = Reader.LOGIN_SHELL
         self._reads_scripts = False
+        self._shell: asyncio.Task[asyncssh.SSHClientProcess[bytes]] | None = None
 
     @property
     def closed(self) -> bool:
@@ -50,6 +53,23 @@ class Connection:
     async def wait_closed(self) -> None:
         """Return when the connection is over, whoever ended it."""
         await self._ssh.wait_closed()
+
+    def prepare(self) -> None:
+        """Have a shell wait in the guest for the next script: its start takes as long as a short script's run."""
+        if self._shell is None and not self.closed:
+            self._shell = asyncio.create_task(self._open_shell())
+            # Whoever takes it hears of a failure; until then it is nobody's.
+            self._shell.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _open_shell(self) -> asyncssh.SSHClientProcess[bytes]:
+        return await self._ssh.create_process(WAITING_SHELL, encoding=None)
+
+    async def _waiting_shell(self) -> asyncssh.SSHClientProcess[bytes] | None:
+        opening, self._shell = self._shell, None
+        if opening is None:
+            return None
+        shell = await opening
+        return shell if shell.exit_status is None and not shell.is_closing() else None
 
     async def gather(self, request: FactsRequest, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts:
         """Look into the guest once, in one round trip.
@@ -70,7 +90,7 @@ class Connection:
         return facts
 
     async def _ask(self, request: FactsRequest, timeout_s: float) -> CommandResult:
-        result = await self.run(request.script.command(self._reader), timeout_s, stdin=request.script.stdin)
+        result = await self._run_script(request.script, self._reader, timeout_s)
         if result.end is CommandEnd.EXITED:
             return result
         raise GuestError(
@@ -116,12 +136,12 @@ class Connection:
         """
         begins, switch.then = not switch.started, then.script
         # A shell that is met for the first time may be any.
-        command, stdin = switch.command(self._reader if self._reads_scripts else Reader.SH)
+        reader = self._reader if self._reads_scripts else Reader.SH
         with ExitStack() as viewing:
             if begins:
                 viewing.enter_context(span(SpanKind.STORE_VIEW, self._name))
                 switch.looked = viewing.close
-            result = await self.run(command, timeout_s, stdin=stdin, on_line=switch.take)
+            result = await self._run_script(switch.script(), reader, timeout_s, switch.take)
         switch.complaints += result.stderr.splitlines()
         if result.end is CommandEnd.EXITED and not switch.over:
             switch.died = True  # the shell broke off
@@ -142,14 +162,32 @@ class Connection:
         Raises:
             GuestError: the connection was lost.
         """
+        output = Output(on_line)
+        return await self._bounded(self._run_command(command, stdin, output), output, timeout_s)
+
+    async def _run_script(
+        self, script: Script, reader: Reader, timeout_s: float, on_line: Callable[[str], object] | None = None
+    ) -> CommandResult:
+        output = Output(on_line)
+
+        async def work() -> CommandResult:
+            shell = await self._waiting_shell()
+            if shell is not None:
+                return await self._to_its_end(shell, script.whole.encode(), output)
+            return await self._run_command(script.command(reader), script.stdin, output)
+
+        return await self._bounded(work(), output, timeout_s)
+
+    async def _bounded(
+        self, work: Coroutine[Any, Any, CommandResult], output: Output, timeout_s: float
+    ) -> CommandResult:
         import asyncssh  # noqa: PLC0415  # slow to import
 
-        output = Output(on_line)
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
                 with span(SpanKind.COMMAND, self._name):
-                    return await self._run(command, stdin, output)
+                    return await work
         except TimeoutError as error:
             if deadline.expired() and not self.closed:
                 return output.result(CommandEnd.TIMED_OUT)
@@ -157,8 +195,12 @@ class Connection:
         except (OSError, asyncssh.Error) as error:
             raise self._lost(str(error)) from error
 
-    async def _run(self, command: str, stdin: bytes, output: Output) -> CommandResult:
-        process = await self._ssh.create_process(command, encoding=None)
+    async def _run_command(self, command: str, stdin: bytes, output: Output) -> CommandResult:
+        return await self._to_its_end(await self._ssh.create_process(command, encoding=None), stdin, output)
+
+    async def _to_its_end(
+        self, process: asyncssh.SSHClientProcess[bytes], stdin: bytes, output: Output
+    ) -> CommandResult:
         ended = False
         try:
             await converse(process, stdin, output)
@@ -182,6 +224,9 @@ class Connection:
 
     async def close(self) -> None:
         """End the connection; a guest that does not answer any more is not waited for."""
+        if self._shell is not None:
+            self._shell.cancel()
+            await asyncio.wait({self._shell}, timeout=_CLOSE_WAIT_S)
         self._ssh.close()
         try:
             async with asyncio.timeout(_CLOSE_WAIT_S):

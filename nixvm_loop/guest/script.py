@@ -17,6 +17,10 @@ _COMMAND_LIMIT_BYTES: Final = 8_000
 _PATHS_FROM_INPUT: Final = "set -f\nset -- $(cat)\nset +f"
 
 
+# Waits for a script, to its end, on standard input.
+WAITING_SHELL: Final = "exec /bin/sh -c 'eval \"$(cat)\"'"
+
+
 class Reader(Enum):
     """Which shell reads a script: starting a second one costs time, but a login shell may be an unusual one."""
 
@@ -38,15 +42,20 @@ class Script:
     paths: tuple[str, ...] = ()
     then: Script | None = None
 
+    @property
+    def whole(self) -> str:
+        """All of it, for a shell that reads it from standard input."""
+        return self.text(f"set -- {self._names}")
+
     def command(self, reader: Reader) -> str:
         """The command line for the guest."""
-        text = self.text(_PATHS_FROM_INPUT if self.stdin else f"set -- {self._names}")
+        text = self.text(_PATHS_FROM_INPUT) if self.stdin else self.whole
         return text if reader is Reader.LOGIN_SHELL else f"exec /bin/sh -c {shlex.quote(text)}"
 
     @property
     def stdin(self) -> bytes:
         """What the command reads: the paths, unless the command line has room for them."""
-        if len(self.text(self._names)) <= _COMMAND_LIMIT_BYTES:
+        if len(self.whole) <= _COMMAND_LIMIT_BYTES:
             return b""
         return "\n".join(self._short_paths).encode()
 

@@ -66,13 +66,13 @@ class Switch:
         """The command line that ends it, wherever it has come to."""
         return Script("switch.sh", self._settings() | {"part": "stop"}, self._mount_point).command(Reader.SH)
 
-    def command(self, reader: Reader) -> tuple[str, bytes]:
-        """The command line for the guest and its input: to begin, or to follow what was begun."""
+    def script(self) -> Script:
+        """What the guest's shell gets: to begin, or to follow what was begun."""
         # Begun twice, it would be in its own way: a connection that was lost early is taken for one that began it.
         paths, then = ((), None) if self.started else (self.paths, self.then)
         script = Script("switch.sh", self._settings(), self._mount_point, paths, then)
         self.started = True
-        return script.command(reader), script.stdin
+        return script
 
     @property
     def _mount_point(self) -> str:

@@ -86,6 +86,61 @@ async def test_an_unusual_login_shell_is_got_round(start_sshd: Make, connect: Ma
     await connection.close()
 
 
+async def test_a_shell_that_waits_takes_the_next_script(tmp_path: Path, start_sshd: Make, connect: Make) -> None:
+    """It is opened once, takes one script of any length, and the one after that goes as usual."""
+    sshd = await start_sshd()
+    connection = await connect(sshd)
+    connection.prepare()
+    connection.prepare()
+    await asyncio.sleep(0.2)
+    assert len(sshd.commands) == 1
+    names = tuple(f"{tmp_path}/{number:032}-a-package-with-a-name" for number in range(2000))
+    store = StoreSettings(mount_point=str(tmp_path), rw_store=str(tmp_path))
+    facts = await connection.gather(FactsRequest(store, names))
+    assert (facts.kernel_release, facts.paths_checked) == (os.uname().release, 2000)
+    assert len(sshd.commands) == 1
+    assert (await connection.gather(FactsRequest(store))).kernel_release is not None
+    assert len(sshd.commands) == 2
+    connection.prepare()
+    await connection.close()
+
+
+async def test_a_waiting_shell_that_has_ended_is_not_asked(tmp_path: Path, start_sshd: Make, connect: Make) -> None:
+    """Somebody killed it in the guest: another shell is asked."""
+    ended = asyncio.Event()
+
+    async def impatient(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        if "cat" in (process.command or "") and not ended.is_set():
+            ended.set()
+            process.exit_with_signal("KILL")
+            return
+        child = await asyncio.create_subprocess_exec("/bin/sh", "-c", process.command or "", stdin=-3, stdout=-1)
+        process.stdout.write((await child.communicate())[0])
+        process.exit(0)
+
+    sshd = await start_sshd(impatient)
+    connection = await connect(sshd)
+    connection.prepare()
+    await asyncio.sleep(0.2)
+    assert ended.is_set()
+    store = StoreSettings(mount_point=str(tmp_path), rw_store=str(tmp_path))
+    assert (await connection.gather(FactsRequest(store))).boot_id is not None
+    await connection.close()
+
+
+async def test_a_connection_that_is_lost_takes_the_waiting_shell_with_it(start_sshd: Make, connect: Make) -> None:
+    """It is told as what it is."""
+    sshd = await start_sshd()
+    connection = await connect(sshd)
+    connection.prepare()
+    await asyncio.sleep(0.2)
+    sshd.drop()
+    with pytest.raises(GuestError, match="connection to guest demo was lost"):
+        await connection.gather(FactsRequest(StoreSettings()))
+    connection.prepare()
+    await connection.close()
+
+
 async def test_a_shell_that_tells_nothing_is_an_error(start_sshd: Make, connect: Make) -> None:
     """What the shell complained of is among the details."""
 

@@ -31,7 +31,8 @@ def a_switch(folder: Path, script: str, paths: tuple[str, ...] = (), caches: str
 
 def advance(switch: Switch, shell: str, *, cut_after: int | None = None) -> None:
     """Let a shell of this machine do its part; with `cut_after`, its connection ends after so many lines."""
-    command, stdin = switch.command(Reader.LOGIN_SHELL)
+    script = switch.script()
+    command, stdin = script.command(Reader.LOGIN_SHELL), script.stdin
     argv = [shell, "sh", "-c", command] if shell == "busybox" else [shell, "-c", command]
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
@@ -79,7 +80,7 @@ def test_more_paths_than_a_command_line_takes(tmp_path: Path, shell: str) -> Non
     for name in names:
         (tmp_path / name).touch()
     switch = a_switch(tmp_path, "exit 0", tuple(str(tmp_path / name) for name in names))
-    assert switch.command(Reader.LOGIN_SHELL)[1]
+    assert switch.script().stdin
     switch.started = False
     advance(switch, shell)
     assert (switch.hidden, switch.exit_status) == ([], 0)
