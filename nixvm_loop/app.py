@@ -23,7 +23,11 @@ def run(arguments: Arguments) -> int:
     """
     # As the watcher names it, should it change.
     file = Path(os.path.abspath(config.find(arguments.config, os.environ, Path.cwd())))  # noqa: PTH100  # links stay
-    guest = config.select(config.load(file), arguments.guest)
+    settings = config.load(file)
+    if arguments.domain is not None:
+        guest = config.select_for(settings, arguments.domain, arguments.guest)
+    else:
+        guest = config.select(settings, arguments.guest)
     # Each command loads only what it needs: `status` is to answer at once.
     command = import_module(f"nixvm_loop.commands.{arguments.command.value}")
     code: int = command.run(Call(arguments, file, guest, SystemClock()))

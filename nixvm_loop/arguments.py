@@ -20,6 +20,8 @@ class Command(StrEnum):
 
     CREATE = "create"
     DELETE = "delete"
+    ADOPT = "adopt"
+    RELEASE = "release"
     REBUILD = "rebuild"
     WATCH = "watch"
     VERIFY = "verify"
@@ -36,6 +38,8 @@ class Arguments:
     """A call. What a command does not know keeps its default.
 
     Attributes:
+        domain: The domain that is meant, None for the guest's.
+        while_running: Whether a running domain may be given another definition, for its next start.
         remote: The command for the guest, as typed after `ssh`.
         generations: The numbers that were typed, in their order.
     """
@@ -48,6 +52,8 @@ class Arguments:
     start: bool = False
     print_xml: bool = False
     yes: bool = False
+    domain: str | None = None
+    while_running: bool = False
     plan: bool = False
     refresh: bool = False
     force: bool = False
@@ -113,6 +119,12 @@ examples:
   nixvm-loop create --print-xml   show the domain, define nothing
   nixvm-loop create --start       define it, then run the first cycle
 """
+_ADOPT_EXAMPLES: Final = """\
+examples:
+  nixvm-loop adopt demo       show what would change, ask, then define it
+  nixvm-loop adopt demo -y    without asking
+  nixvm-loop release          the domain as it was before, to the letter
+"""
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:
@@ -156,7 +168,15 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--start", action="store_true", help="then run the first cycle: build, boot, verify")
     create.add_argument("--print-xml", action="store_true", help="only print the domain's XML")
     delete = add(Command.DELETE, "remove the domain, its state and its garbage-collector roots, after asking")
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+    adopt = add(Command.ADOPT, "put an existing domain on direct kernel boot and the shared store", _ADOPT_EXAMPLES)
+    adopt.add_argument("domain", metavar="DOMAIN", nargs="?", help="the domain (default: the guest's)")
+    release = add(Command.RELEASE, "give an adopted domain back as it was before, to the letter", _ADOPT_EXAMPLES)
+    for command in (delete, adopt, release):
+        command.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    for command in (adopt, release):
+        command.add_argument(
+            "--while-running", action="store_true", help="even while it runs: it counts from its next start on"
+        )
     rebuild = add(Command.REBUILD, "run one cycle: build, restart if needed, verify", _REBUILD_EXAMPLES)
     rebuild.add_argument("--plan", action="store_true", help="build, say what would be done and why, change nothing")
     rebuild.add_argument("--force", action="store_true", help="restart the guest even if its system is unchanged")

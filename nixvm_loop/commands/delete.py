@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nixvm_loop import domainxml
+from nixvm_loop.commands.agree import agree
 from nixvm_loop.commands.kept import is_ours, other_domain
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.errors import GenerationError, UsageError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.files import place_hint
-from nixvm_loop.generation import identity
+from nixvm_loop.generation import identity, original
 from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.settings import StopPolicy
 from nixvm_loop.model.values import Severity
-from nixvm_loop.present.stream import LineWriter
 
 if TYPE_CHECKING:
     from nixvm_loop.commands.call import Call
@@ -38,7 +38,8 @@ def run(call: Call) -> int:
     with call.sink() as sink:
         if not call.arguments.yes:
             # Between two runs of the event loop, so that Ctrl-C ends the question at once.
-            _ask(asyncio.run(interruptible(_what(call, sink))))
+            what = asyncio.run(interruptible(_what(call, sink)))
+            agree(f"Remove {what}?", alone=f"delete would remove {what}", refused="nothing was removed")
         asyncio.run(interruptible(_delete(call, sink)))
     return 0
 
@@ -46,29 +47,35 @@ def run(call: Call) -> int:
 async def _what(call: Call, sink: Sink) -> str:
     context = call.context(sink)
     try:
+        await _check_released(context)
         ours, _ = await _domains(context)
         return " and ".join((str(call.settings.state_dir), *(_named(context, domain) for domain in ours)))
     finally:
         await context.link.close()
 
 
-def _ask(what: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(f"delete would remove {what}, and there is nobody to ask", hint="say --yes")
-    LineWriter(sys.stderr).write(f"Remove {what}? [y/N] ")
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise UsageError("nothing was removed")
-
-
 async def _delete(call: Call, sink: Sink) -> None:
     context = call.context(sink)
     try:
+        await _check_released(context)
         ours, others = await _domains(context)
         for domain in others:
             await _tell_that_it_stays(context, domain)
         await _remove(context, ours)
     finally:
         await context.link.close()
+
+
+async def _check_released(context: Context) -> None:
+    kept = original.read(context.settings.state_dir)
+    hypervisor = await context.link.hypervisor()
+    uuid = domainxml.read(kept.text).uuid if kept is not None else None
+    domain = await hypervisor.find_by_uuid(uuid) if uuid is not None else None
+    if domain is not None:
+        raise UsageError(
+            f"domain {domain.name} is adopted: with the state its original definition would be lost",
+            hint="nixvm-loop release gives it back as it was; then delete removes the state",
+        )
 
 
 async def _domains(context: Context) -> tuple[list[Domain], list[Domain]]:

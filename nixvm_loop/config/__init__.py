@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nixvm_loop.config.document import load, loads
-from nixvm_loop.config.locate import find, select
+from nixvm_loop.config.locate import find, select, select_for
 from nixvm_loop.config.schema import schema
 
-__all__ = ["find", "load", "loads", "schema", "select"]
+__all__ = ["find", "load", "loads", "schema", "select", "select_for"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "nixvm-loop.toml"
 VARIABLE: Final = "NIXVM_LOOP_CONFIG"
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
@@ -51,3 +54,35 @@ def select(settings: Settings, name: str | None) -> GuestSettings:
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(f'there is no guest "{name}" in {settings.file}', hint=f"{hint}configured: {listed}")
     return guests[name]
+
+
+def select_for(settings: Settings, domain: str, name: str | None) -> GuestSettings:
+    """The guest whose domain this is; `name` chooses among several.
+
+    Raises:
+        UsageError: there is none, or not one alone; the hint says what to write, or to choose.
+    """
+    if name is not None:
+        guest = select(settings, name)
+        if guest.domain != domain:
+            raise UsageError(
+                f"guest {name} has the domain {guest.domain}, not {domain}",
+                hint=f"write domain = {json.dumps(domain)} into [guests.{name}], or name its own",
+            )
+        return guest
+    found = [guest for guest in settings.guests.values() if guest.domain == domain]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(guest.name for guest in found)
+        raise UsageError(f"{len(found)} guests have the domain {domain}", hint=f"choose one with --guest: {names}")
+    raise UsageError(f"no guest in {settings.file} has the domain {domain}", hint=_guest_to_write(settings, domain))
+
+
+def _guest_to_write(settings: Settings, domain: str) -> str:
+    known = [guest.domain for guest in settings.guests.values()]
+    close = difflib.get_close_matches(domain, known, n=1)
+    quoted = json.dumps(domain, ensure_ascii=False)
+    key = domain if _BARE_KEY.fullmatch(domain) else quoted
+    near = f"did you mean {close[0]}? Otherwise " if close else ""
+    return f'{near}add two lines, `[guests.{key}]` and `flake = "."`, or write domain = {quoted} into its guest'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import domainxml
 from nixvm_loop import guest as guest_room
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from nixvm_loop.domainxml import DomainXml, HostFacts
     from nixvm_loop.model.settings import GuestSettings, MachineSettings
     from nixvm_loop.model.values import Generation
+
+
+# The command line of a domain whose first system is still to be built.
+UNBUILT: Final = "init=/not-built-yet"
 
 
 @dataclass(frozen=True, slots=True)

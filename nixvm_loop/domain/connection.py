@@ -101,6 +101,12 @@ class Connection:
             raise not_found(name, self.uri, await self.names())
         return found
 
+    async def inactive_networks(self) -> frozenset[str]:
+        """The names of the networks of libvirt's that are defined and down."""
+        flags = library().VIR_CONNECT_LIST_NETWORKS_INACTIVE
+        handles = await ask("asking for the networks", self.handle.listAllNetworks, flags)
+        return frozenset(handle.name() for handle in handles)
+
     async def define(self, xml: str) -> Domain:
         """Define a domain, or what a defined one is from its next start on."""
         return Domain(await ask("defining the domain", self.handle.defineXML, xml), self._events)

@@ -15,6 +15,7 @@ from nixvm_loop.domain.binding import CALL_TIMEOUT_S, call, library
 from nixvm_loop.domain.faults import ask, explain
 from nixvm_loop.domain.host import is_local
 from nixvm_loop.domain.lifecycle import SHARE_DIED
+from nixvm_loop.domain.snapshots import Snapshot, read_snapshots
 from nixvm_loop.domainxml.mark import MARK_NAMESPACE, MARK_PREFIX, mark_element, mark_text
 from nixvm_loop.errors import DomainError
 from nixvm_loop.model.settings import StopPolicy
@@ -104,6 +105,18 @@ class Domain:
         if not await self._is_active():
             return None
         return domainxml.read(await self._ask("reading the running state of", self.handle.XMLDesc, 0))
+
+    async def is_persistent(self) -> bool:
+        """Whether libvirt keeps its definition when it is off."""
+        return bool(await self._ask("looking at", self.handle.isPersistent))
+
+    async def has_saved_state(self) -> bool:
+        """Whether its next start would go on where `virsh managedsave` stopped it."""
+        return bool(await self._ask("looking for a saved state of", self.handle.hasManagedSaveImage))
+
+    async def snapshots(self) -> tuple[Snapshot, ...]:
+        """Its snapshots that libvirt knows."""
+        return await self._ask("asking for the snapshots of", read_snapshots, self.handle)
 
     async def start_paused(self) -> None:
         """Start with the processors stopped, so that the console can be attached before the guest says a word."""

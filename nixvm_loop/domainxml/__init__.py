@@ -1,5 +1,6 @@
-"""Libvirt's XML as text and values: read it, create it, put a boot into it, compare it."""
+"""Libvirt's XML as text and values: read it, create it, adopt it, put a boot into it, compare it."""
 
+from nixvm_loop.domainxml.adopt import Adoption, adopt
 from nixvm_loop.domainxml.compare import differences
 from nixvm_loop.domainxml.create import create
 from nixvm_loop.domainxml.patch import with_boot
@@ -7,11 +8,13 @@ from nixvm_loop.domainxml.read import read
 from nixvm_loop.domainxml.values import DomainXml, HostFacts, Interface, Owner, Share
 
 __all__ = [
+    "Adoption",
     "DomainXml",
     "HostFacts",
     "Interface",
     "Owner",
     "Share",
+    "adopt",
     "create",
     "differences",
     "read",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from lxml import etree
@@ -32,8 +33,8 @@ def not_direct(name: str) -> DomainError:
     """The error for a domain whose kernel is not named by its definition."""
     return DomainError(
         f"domain {name} does not boot a kernel directly: its definition has no <kernel>",
-        hint="give the guest a [machine] table and let `nixvm-loop create` define a domain, or give this one"
-        f" <kernel> and <initrd> with virsh edit (`nixvm-loop adopt {name}`, which will do that, is to come)",
+        hint=f"`nixvm-loop adopt {shlex.quote(name)}` puts it on direct boot and the shared store, until `nixvm-loop"
+        " release`; or give the guest a [machine] table and let `nixvm-loop create` define a domain",
     )
 
 

@@ -1,4 +1,4 @@
-"""What `history` and `diff` tell. Keys are a public interface: add, never rename."""
+"""What `history`, `diff`, `adopt` and `release` tell. Keys are a public interface: add, never rename."""
 
 from __future__ import annotations
 
@@ -120,3 +120,15 @@ class Difference:
     etc: tuple[Change, ...]
     etc_incomplete: str | None
     closure: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionChange:
+    """What would become of a domain's definition.
+
+    Attributes:
+        lines: A unified diff of its XML, without passwords.
+    """
+
+    domain: str
+    lines: tuple[str, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from nixvm_loop.events.generations import Difference, History
+from nixvm_loop.events.generations import DefinitionChange, Difference, History
 from nixvm_loop.events.types import (
     ActionChosen,
     BuildActivity,
@@ -54,6 +54,7 @@ TYPE_NAMES: Final[dict[type[Any], str]] = {
     Status: "status",
     History: "history",
     Difference: "difference",
+    DefinitionChange: "definition_change",
     CycleFinished: "cycle_finished",
     LoopPaused: "loop_paused",
     LoopStopped: "loop_stopped",

@@ -8,7 +8,7 @@ from datetime import datetime  # noqa: TC003  # the decoder reads the annotation
 from enum import StrEnum
 from typing import TypeAlias
 
-from nixvm_loop.events.generations import Difference, History
+from nixvm_loop.events.generations import DefinitionChange, Difference, History
 from nixvm_loop.model.values import Action, Severity, Stage, Verdict  # noqa: TC001  # as above
 
 SCHEMA = 1
@@ -278,6 +278,7 @@ Event: TypeAlias = (
     | Status
     | History
     | Difference
+    | DefinitionChange
     | CycleFinished
     | LoopPaused
     | LoopStopped

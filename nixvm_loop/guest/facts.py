@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop import mountinfo
 from nixvm_loop.errors import GuestError
 from nixvm_loop.guest.script import Script
+from nixvm_loop.model.cmdline import as_given
 from nixvm_loop.model.facts import GuestFacts, ProbeResult, Space, WriteProbe
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> G
         uptime_s=_uptime(_first(lines, "uptime")),
         booted_system=_first(lines, "booted"),
         current_system=_first(lines, "current"),
-        cmdline=_first(lines, "cmdline"),
+        cmdline=as_given(cmdline) if (cmdline := _first(lines, "cmdline")) is not None else None,
         kernel_release=_first(lines, "release"),
         is_root=_first(lines, "who") == "root",
         share=mountinfo.mount_at(mounts, request.store.ro_store),

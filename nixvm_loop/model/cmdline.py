@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nixvm_loop.model.values import Artifacts
+
+# OVMF adds it to what it boots directly, so that the kernel takes the initrd from the firmware.
+_FIRMWARES_WORD: Final = " initrd=initrd"
 
 
 def command_line(artifacts: Artifacts, extra: Iterable[str]) -> str:
@@ -20,3 +23,8 @@ def command_line(artifacts: Artifacts, extra: Iterable[str]) -> str:
 def without_init(cmdline: str) -> tuple[str, ...]:
     """The parameters that a change of which is worth naming."""
     return tuple(word for word in cmdline.split() if not word.startswith("init="))
+
+
+def as_given(seen: str) -> str:
+    """The command line that a domain was started with, from the one that its guest's kernel saw."""
+    return seen.rstrip().removesuffix(_FIRMWARES_WORD)

@@ -1,4 +1,4 @@
-"""What the `diff` command says, as marked lines (no terminal library is loaded for it)."""
+"""What `diff` says, and what becomes of a definition, as marked lines (no terminal library is loaded for it)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nixvm_loop.present.words import LINE_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nixvm_loop.events.generations import Change, Difference
+    from nixvm_loop.events.generations import Change, DefinitionChange, Difference
 
 _STORE_PATH = re.compile(r"/nix/store/([0-9a-z]{7})[0-9a-z]{25}-([^/]+)")
 _LABEL_WIDTH = 8
@@ -59,6 +59,19 @@ def marked_lines(event: Difference) -> list[_Line]:
 def lines(event: Difference) -> list[str]:
     """The whole answer as plain text."""
     return [text if mark is Mark.HEADING else f"  {mark} {text}" for mark, text in marked_lines(event)]
+
+
+def definition_lines(event: DefinitionChange) -> list[_Line]:
+    """The unified diff of a definition, harmless; the place of each hunk is marked as changed."""
+    return [(_mark(line), clean(line, LINE_LIMIT)) for line in event.lines]
+
+
+def _mark(line: str) -> Mark:
+    if line.startswith(("--- ", "+++ ")):
+        return Mark.HEADING
+    if line.startswith("@@"):
+        return Mark.CHANGED
+    return {"+": Mark.ADDED, "-": Mark.REMOVED}.get(line[:1], Mark.OTHER)
 
 
 def _pair(label: str, before: str, after: str) -> _Line:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from nixvm_loop.events.generations import Difference, History
+from nixvm_loop.events.generations import DefinitionChange, Difference, History
 from nixvm_loop.present import tables, terminal
 from nixvm_loop.present.frame import frame
 from nixvm_loop.present.history import history
@@ -92,6 +92,8 @@ class LiveSink:
                 return tables.history(event, terminal.size(self._stdout)[0])
             case Difference():
                 return tables.diff(event)
+            case DefinitionChange():
+                return tables.definition(event)
             case _:
                 return []
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nixvm_loop.events import types as ev
-from nixvm_loop.events.generations import Difference, History
+from nixvm_loop.events.generations import DefinitionChange, Difference, History
 from nixvm_loop.model.units import format_seconds
 from nixvm_loop.model.values import Verdict
 from nixvm_loop.present import difference, generations, status
@@ -180,6 +180,10 @@ class PlainSink:
         for line in difference.lines(event):
             self._stdout.line(line)
 
+    def _definition(self, event: DefinitionChange, _: Stamped) -> None:
+        for marked in difference.definition_lines(event):
+            self._stdout.line(marked[1])
+
     _writers: ClassVar[dict[type[Any], Callable[[PlainSink, Any, Stamped], None]]] = {
         ev.LoopStarted: _loop_started,
         ev.LoopStopped: _loop_stopped,
@@ -206,4 +210,5 @@ class PlainSink:
         ev.Status: _status,
         History: _history,
         Difference: _difference,
+        DefinitionChange: _definition,
     }

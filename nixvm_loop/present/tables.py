@@ -1,4 +1,4 @@
-"""`history` and `diff` on a terminal: the same words in a table and in colours. Pure."""
+"""`history`, `diff` and changed definitions on a terminal: the same words in a table and in colours. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nixvm_loop.present import difference, generations
 from nixvm_loop.present.difference import Mark
 
 if TYPE_CHECKING:
-    from nixvm_loop.events.generations import Difference, History
+    from nixvm_loop.events.generations import DefinitionChange, Difference, History
 
 _VERDICT_STYLES = {"ok": "green", "failed": "bold red", "cancelled": "yellow"}
 _MARK_STYLES = {Mark.ADDED: "green", Mark.REMOVED: "red", Mark.CHANGED: "yellow"}
@@ -36,6 +36,12 @@ def diff(event: Difference) -> list[Text]:
         Text(text, style="bold") if mark is Mark.HEADING else Text(f"  {mark} {text}", style=_MARK_STYLES.get(mark, ""))
         for mark, text in difference.marked_lines(event)
     ]
+
+
+def definition(event: DefinitionChange) -> list[Text]:
+    """The unified diff in its usual colours."""
+    styles = _MARK_STYLES | {Mark.HEADING: "bold", Mark.CHANGED: "cyan"}
+    return [Text(line, style=styles.get(mark, "")) for mark, line in difference.definition_lines(event)]
 
 
 def _table(event: History) -> Table:

@@ -1,0 +1,64 @@
+"""What `adopt` and `release` have in common: a domain that may be given another definition, and how it is given one."""
+
+from __future__ import annotations
+
+import shlex
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from nixvm_loop import domainxml
+from nixvm_loop.domainxml.normal import unified
+from nixvm_loop.errors import DomainError
+from nixvm_loop.events.generations import DefinitionChange
+
+if TYPE_CHECKING:
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.domain import Domain
+
+
+class WhileRunning(Enum):
+    """What is done about a domain that runs: its definition counts from its next start on."""
+
+    REFUSE = False
+    DEFINE = True
+
+
+async def check_redefinable(domain: Domain, running: WhileRunning) -> None:
+    """Make sure that the domain can be given another definition.
+
+    Raises:
+        DomainError: it runs, is transient, or has a saved state; the hint says what to do.
+    """
+    name = shlex.quote(domain.name)
+    if not await domain.is_persistent():
+        raise DomainError(
+            f"domain {domain.name} is transient: libvirt forgets its definition when it stops",
+            hint=f"`virsh dumpxml {name} --inactive >{name}.xml` and `virsh define {name}.xml` keep it",
+        )
+    if await domain.has_saved_state():
+        raise DomainError(
+            f"domain {domain.name} has a saved state (virsh managedsave), which belongs to the definition as it is",
+            hint=f"let it go on and shut it down (`virsh start {name}`, `virsh shutdown {name}`), or give up what it"
+            f" was doing: `virsh managedsave-remove {name}`",
+        )
+    state = await domain.state()
+    if running is WhileRunning.REFUSE and state not in {"shut off", "crashed"}:
+        raise DomainError(
+            f"domain {domain.name} is {state}",
+            hint=f"`virsh shutdown {name}` first, or say --while-running: the change counts from its next start on",
+        )
+
+
+async def check_same(domain: Domain, before: str) -> None:
+    """Make sure that the domain is still defined as it was when the user was asked. Raises DomainError."""
+    if await domain.definition_text() != before:
+        raise DomainError(
+            f"the definition of domain {domain.name} was changed meanwhile, by somebody else; nothing was done",
+            hint="try again, and look at what is shown",
+        )
+
+
+def show(context: Context, before: str, after: str) -> None:
+    """Show what would change."""
+    name = domainxml.read(before).name
+    context.emitter(DefinitionChange(name, unified(before, after, name)))

@@ -1,0 +1,138 @@
+"""`release`: an adopted domain is defined as it was before, to the letter."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nixvm_loop import domainxml
+from nixvm_loop.commands.agree import agree
+from nixvm_loop.commands.redefine import WhileRunning, check_redefinable, check_same, show
+from nixvm_loop.cycle.run import hold
+from nixvm_loop.domainxml.normal import changed_since, same, unified
+from nixvm_loop.errors import DomainError
+from nixvm_loop.events.types import Notice
+from nixvm_loop.generation import identity, original
+from nixvm_loop.interrupt import interruptible
+from nixvm_loop.model.values import Severity
+
+if TYPE_CHECKING:
+    from nixvm_loop.commands.call import Call
+    from nixvm_loop.cycle.context import Context
+    from nixvm_loop.domain import Domain
+    from nixvm_loop.events.emitter import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be done.
+
+    Attributes:
+        before: The definition that the user was shown.
+        after: The original; None when the domain has it already.
+        loses: What others changed since the adoption.
+    """
+
+    before: str
+    after: str | None
+    loses: tuple[str, ...]
+
+
+def run(call: Call) -> int:
+    """Show, ask, then do it; raises UsageError when nobody can be asked."""
+    running = WhileRunning(call.arguments.while_running)
+    with call.sink() as sink:
+        plan = asyncio.run(interruptible(_plan(call, sink, running)))
+        if plan is None:
+            return 0
+        if plan.after is not None and not call.arguments.yes:
+            name = call.settings.domain
+            losing = ", and lose what was changed since" if plan.loses else ""
+            agree(
+                f"Define domain {name} like this{losing}?",
+                alone=f"release would change the definition of domain {name}",
+                refused="nothing was changed",
+            )
+        asyncio.run(interruptible(_release(call, sink, plan, running)))
+    return 0
+
+
+async def _plan(call: Call, sink: Sink, running: WhileRunning) -> _Plan | None:
+    """What there is to do, told and shown; None for nothing at all."""
+    context = call.context(sink)
+    try:
+        kept = original.read(context.settings.state_dir)
+        if kept is None:
+            text = f"domain {context.settings.domain} is not adopted: there is nothing to give back"
+            context.emitter(Notice(Severity.INFO, text, None))
+            return None
+        domain = await _domain(context, kept)
+        before = await domain.definition_text()
+        if same(before, kept.text):
+            return _Plan(before, None, ())
+        await check_redefinable(domain, running)
+        loses = changed_since(kept.after, before) if kept.after is not None else ()
+        _warn(context, kept, loses)
+        show(context, before, kept.text)
+        return _Plan(before, kept.text, loses)
+    finally:
+        await context.link.close()
+
+
+async def _domain(context: Context, kept: original.Original) -> Domain:
+    """The domain whose original is kept. Raises DomainError when it is gone, or another has its name."""
+    hypervisor = await context.link.hypervisor()
+    name = context.settings.domain
+    domain = await hypervisor.find(name)
+    if domain is None or domain.uuid != domainxml.read(kept.text).uuid:
+        what = f"there is no domain {name} any more" if domain is None else f"domain {name} is not the adopted one"
+        raise DomainError(
+            f"{what}: nothing can be given back",
+            hint=f"{kept.file} keeps the definition from before (`virsh define` takes it); move it away when you are"
+            " done with it",
+        )
+    return domain
+
+
+def _warn(context: Context, kept: original.Original, loses: tuple[str, ...]) -> None:
+    keep_it = (
+        f"`virsh dumpxml --inactive --security-info {shlex.quote(context.settings.domain)} >FILE` keeps it as it is now"
+    )
+    if kept.after is None:
+        text = "the adoption was interrupted, so it is not known what others changed since; see the difference"
+        context.emitter(Notice(Severity.WARNING, text, keep_it))
+    for change in loses:
+        context.emitter(Notice(Severity.WARNING, f"changed since the adoption, and lost by this: {change}", None))
+    if loses:
+        context.emitter(Notice(Severity.WARNING, "change it again after this, where it is still wanted", keep_it))
+
+
+async def _release(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -> None:
+    context = call.context(sink)
+    settings = context.settings
+    try:
+        hypervisor = await context.link.hypervisor()
+        identity.check(settings.state_dir, flake=settings.flake)
+        async with hold(context):
+            domain = await hypervisor.get(settings.domain)
+            await check_same(domain, plan.before)
+            if plan.after is not None:
+                await check_redefinable(domain, running)
+                await hypervisor.define(plan.after)
+                _check_is_back(await domain.definition_text(), plan.after, domain.name)
+            original.forget(settings.state_dir)
+        text = f"domain {domain.name} is defined as it was before its adoption"
+        context.emitter(Notice(Severity.INFO, text, f"nixvm-loop adopt {shlex.quote(domain.name)} takes it again"))
+    finally:
+        await context.link.close()
+
+
+def _check_is_back(now: str, wanted: str, name: str) -> None:
+    if not same(now, wanted):
+        raise DomainError(
+            f"domain {name} is not quite what it was before its adoption: libvirt made something else of it",
+            hint="was libvirt replaced by another version meanwhile? adopted.xml is kept; move it away if this will do",
+            details=unified(now, wanted, name),
+        )

@@ -1,0 +1,22 @@
+"""A domain's snapshots, as far as they matter to its definition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nixvm_loop.domainxml.snapshot import holds_memory
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot; `memory` tells that it holds the memory of a running machine, not disks alone."""
+
+    name: str
+    memory: bool
+
+
+def read_snapshots(handle: Any) -> tuple[Snapshot, ...]:
+    """All of a domain's, sorted by name. Blocking; raises libvirtError."""
+    found = (Snapshot(one.getName(), holds_memory(one.getXMLDesc())) for one in handle.listAllSnapshots())
+    return tuple(sorted(found, key=lambda snapshot: snapshot.name))
