@@ -65,7 +65,7 @@ def _check_secure_boot(root: _Element, name: str) -> None:
     else:
         return
     raise DomainError(
-        f"domain {name} has {element}: its firmware boots signed kernels only, and those that Nix builds are not",
+        f"domain {name} has {element}: its firmware may boot signed kernels only, and those that Nix builds are not",
         hint=f"give it a firmware without secure boot ({_edit(name)}: a plain <loader> and its <nvram>), or leave it"
         " out of the loop and test it as it is",
     )

@@ -49,6 +49,7 @@ DIFFERENCE = gen.Difference(
     (gen.Change("sshd.service", gen.ChangeKind.CHANGED),), (gen.Change("motd", gen.ChangeKind.ADDED),), None,
     ("hello: 1 → 2",),
 )  # fmt: skip
+DEFINITION = gen.DefinitionChange("demo", ("--- before", "+++ after", "@@ -1 +1 @@", "-<a/>", "+<b/>"))
 EXAMPLES: tuple[ev.Event, ...] = (
     ev.LoopStarted(("/home/me/guest",), 12),
     ev.ChangesSeen(("/home/me/guest/guest.nix",)),
@@ -73,6 +74,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
     NOTHING,
     HISTORY,
     DIFFERENCE,
+    DEFINITION,
     ev.CycleFinished(Verdict.FAILED, None, None, 1.5, 3, ev.ErrorInfo("no", "look", ("one", "two"))),
     ev.LoopStopped("interrupted"),
 )
@@ -120,6 +122,7 @@ check_finished","check":"store-share","ok":true,"required":true,"expected":"virt
 rolled_back","from":8,"to":7}
 finding","id":"kvm","severity":"warning","message":"no KVM","fix":"load kvm_intel"}
 notice","severity":"info","message":"taken over","hint":null}
+definition_change","domain":"demo","lines":["--- before","+++ after","@@ -1 +1 @@","-<a/>","+<b/>"]}
 cycle_finished","verdict":"failed","action":null,"generation":null,"seconds":1.5,"exit_code":3,"error":{"message":"no","hint":"look","details":["one","two"]}}
 loop_stopped","reason":"interrupted"}\
 """)

@@ -3,7 +3,8 @@
     scripts/world run -- .venv/bin/python tests/recorders/libvirt_texts.py [FOLDER]
 
 The texts land in FOLDER (tests/fixtures/libvirt) under the names of libvirt's calls and its version: the host's
-capabilities without its UUID, and the definition of tests/fixtures/libvirt/user.xml as libvirt prints it once defined.
+capabilities without its UUID, and the definitions in FIXTURES/{user,uefi,numa}.xml as libvirt prints them once defined.
+It moves some controllers when it reads its own text again, so what it prints then is recorded.
 """
 
 from __future__ import annotations
@@ -27,13 +28,21 @@ def main() -> None:
     capabilities = re.sub(r"(?<=<uuid>)[^<]*", UUID, connection.getCapabilities(), count=1)
     (folder / f"capabilities-{version}.xml").write_text(capabilities)
     (folder / f"domcapabilities-{version}.xml").write_text(connection.getDomainCapabilities(None, None, "q35", "qemu"))
-    domain = connection.defineXML((FIXTURES / "user.xml").read_text())
-    try:
-        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
-        (folder / f"user-{version}.xml").write_text(domain.XMLDesc(flags))
-    finally:
-        domain.undefine()
+    for name in ("user", "uefi", "numa"):
+        (folder / f"{name}-{version}.xml").write_text(defined(connection, (FIXTURES / f"{name}.xml").read_text()))
     print(f"recorded libvirt {version} in {folder}")
+
+
+def defined(connection: libvirt.virConnect, text: str) -> str:
+    """What libvirt makes of a definition."""
+    flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+    domain = connection.defineXML(text)
+    try:
+        domain = connection.defineXML(domain.XMLDesc(flags))
+        text: str = domain.XMLDesc(flags)
+    finally:
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    return text
 
 
 if __name__ == "__main__":
