@@ -29,6 +29,8 @@ def test_options_of_commands() -> None:
     """Each command's own options arrive."""
     assert parse(["create", "--start", "--print-xml"]) == Arguments(command=Command.CREATE, start=True, print_xml=True)
     assert parse(["delete", "--yes"]) == Arguments(command=Command.DELETE, yes=True)
+    assert parse(["adopt", "vm", "-y"]) == Arguments(command=Command.ADOPT, domain="vm", yes=True)
+    assert parse(["release", "--while-running"]) == Arguments(command=Command.RELEASE, while_running=True)
     assert parse(["diff", "3"]) == Arguments(command=Command.DIFF, generations=(3,))
     assert parse(["diff", "3", "12"]) == Arguments(command=Command.DIFF, generations=(3, 12))
     assert parse(["rebuild", "--force"]) == Arguments(command=Command.REBUILD, force=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nixvm_loop.config import find, loads, select
+from nixvm_loop.config import find, loads, select, select_for
 from nixvm_loop.errors import ConfigError, UsageError
 
 BOTH = loads("[guests.web]\n[guests.mail]", Path("/x.toml"))
@@ -63,3 +63,20 @@ def test_which_guest_is_meant() -> None:
     with pytest.raises(UsageError) as caught:
         select(BOTH, "zzz")
     assert caught.value.hint == "configured: web, mail"
+
+
+def test_the_guest_of_a_domain() -> None:
+    """A domain means the guest that has it; a name beside it has to agree, and chooses among several."""
+    assert select_for(BOTH, "mail", None).name == "mail"
+    assert select_for(BOTH, "mail", "mail").name == "mail"
+    with pytest.raises(UsageError, match="guest web has the domain web, not mail") as caught:
+        select_for(BOTH, "mail", "web")
+    assert 'domain = "mail" into [guests.web]' in (caught.value.hint or "")
+    twins = loads('[guests.a]\nflake = "."\ndomain = "x"\n[guests.b]\nflake = "."\ndomain = "x"', Path("/x.toml"))
+    with pytest.raises(UsageError, match="2 guests have the domain x") as caught:
+        select_for(twins, "x", None)
+    assert caught.value.hint == "choose one with --guest: a, b"
+    assert select_for(twins, "x", "b").name == "b"
+    with pytest.raises(UsageError, match=r"no guest in /x\.toml has the domain mial") as caught:
+        select_for(BOTH, "mial", None)
+    assert (caught.value.hint or "").startswith("did you mean mail? Otherwise add two lines, `[guests.mial]`")

@@ -39,10 +39,10 @@ def defined(connection: libvirt.virConnect, text: str) -> str:
     domain = connection.defineXML(text)
     try:
         domain = connection.defineXML(domain.XMLDesc(flags))
-        text: str = domain.XMLDesc(flags)
+        printed: str = domain.XMLDesc(flags)
     finally:
         domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
-    return text
+    return printed
 
 
 if __name__ == "__main__":
