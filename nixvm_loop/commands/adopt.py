@@ -125,13 +125,15 @@ def _kept(context: Context, domain: Domain, before: str) -> original.Original | 
         DomainError: it is another domain's, or the domain was taken off direct boot by somebody else since.
     """
     kept = original.read(context.settings.state_dir)
-    if kept is None or same(kept.text, before):
+    if kept is None:
         return None
-    if domainxml.read(kept.text).uuid != domain.uuid:
+    if kept.uuid != domain.uuid:
         raise DomainError(
             f"{kept.file} keeps the definition of another domain than {domain.name}",
             hint="move it away if that domain is gone; or give this guest another state_dir",
         )
+    if same(kept.text, before):
+        return None
     if domainxml.read(before).boots_directly:
         return kept
     if kept.after is None:

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nixvm_loop import domainxml
 from nixvm_loop.commands.agree import agree
 from nixvm_loop.commands.kept import is_ours, other_domain
 from nixvm_loop.cycle.run import hold
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 _OURS: Final = (
     "current", "kernel-current", "initrd-current", "generations", "cycles", "ssh",
-    "journal.jsonl", "seen.json", "started.json", "guest.json", "lock", "control.sock",
+    "journal.jsonl", "seen.json", "started.json", "guest.json", "adopted-as.xml", "lock", "control.sock",
 )  # fmt: skip
 
 
@@ -69,7 +68,7 @@ async def _delete(call: Call, sink: Sink) -> None:
 async def _check_released(context: Context) -> None:
     kept = original.read(context.settings.state_dir)
     hypervisor = await context.link.hypervisor()
-    uuid = domainxml.read(kept.text).uuid if kept is not None else None
+    uuid = kept.uuid if kept is not None else None
     domain = await hypervisor.find_by_uuid(uuid) if uuid is not None else None
     if domain is not None:
         raise UsageError(

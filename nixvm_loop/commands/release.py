@@ -7,7 +7,6 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nixvm_loop import domainxml
 from nixvm_loop.commands.agree import agree
 from nixvm_loop.commands.redefine import WhileRunning, check_redefinable, check_same, show
 from nixvm_loop.cycle.run import hold
@@ -86,7 +85,7 @@ async def _domain(context: Context, kept: original.Original) -> Domain:
     hypervisor = await context.link.hypervisor()
     name = context.settings.domain
     domain = await hypervisor.find(name)
-    if domain is None or domain.uuid != domainxml.read(kept.text).uuid:
+    if domain is None or domain.uuid != kept.uuid:
         what = f"there is no domain {name} any more" if domain is None else f"domain {name} is not the adopted one"
         raise DomainError(
             f"{what}: nothing can be given back",

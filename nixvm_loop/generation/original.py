@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from nixvm_loop.errors import GenerationError
+from nixvm_loop import domainxml
+from nixvm_loop.errors import DomainError, GenerationError
 from nixvm_loop.files import place_hint, write_atomic
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ class Original:
 
     Attributes:
         file: Where the definition from before is.
+        uuid: The domain's.
         after: What the domain was right after its adoption, None when that was interrupted.
     """
 
     file: Path
     text: str
+    uuid: str | None
     after: str | None
 
 
@@ -36,8 +39,8 @@ def read(state_dir: Path) -> Original | None:
     """What is kept, None when nothing is. Raises GenerationError."""
     file = state_dir / _ORIGINAL
     with _reported(file, "read"):
-        text = _text(file)
-        return None if text is None else Original(file, text, _text(state_dir / _AFTER))
+        text, after = _text(file), _text(state_dir / _AFTER)
+    return None if text is None else Original(file, text, _uuid(file, text), after)
 
 
 def keep(state_dir: Path, text: str) -> None:
@@ -66,6 +69,18 @@ def forget(state_dir: Path) -> None:
         (state_dir / _ORIGINAL).unlink(missing_ok=True)
 
 
+def _uuid(file: Path, text: str) -> str | None:
+    try:
+        return domainxml.read(text).uuid
+    except DomainError as error:
+        raise _damaged(file, error.message) from error
+
+
+def _damaged(file: Path, why: str) -> GenerationError:
+    hint = "it was edited: mend it, or move it away if the domain is to stay as it is"
+    return GenerationError(f"{file} is damaged: {why}", hint=hint)
+
+
 def _text(file: Path) -> str | None:
     try:
         return file.read_text(encoding="utf-8")
@@ -80,4 +95,4 @@ def _reported(file: Path, done: str) -> Iterator[None]:
     except OSError as error:
         raise GenerationError(f"{file} cannot be {done}: {error.strerror}", hint=place_hint(error)) from error
     except UnicodeDecodeError as error:
-        raise GenerationError(f"{file} cannot be {done}: it is not UTF-8", hint="it was edited: mend it") from error
+        raise _damaged(file, "it is not UTF-8") from error

@@ -461,3 +461,36 @@ def test_delete_keeps_the_original(desk: Desk, capsys: pytest.CaptureFixture[str
     assert desk.run("delete", "-y") == 0
     assert not desk.state.exists()
     assert desk.definition() == desk.before
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"<domain>", "cannot be read"),
+        (b"", "cannot be read"),
+        (b"<other/>", "starts with <other>"),
+        (b"\xff", "UTF-8"),
+    ],
+)
+def test_a_damaged_original(desk: Desk, capsys: pytest.CaptureFixture[str], content: bytes, why: str) -> None:
+    """A kept definition that cannot be read is named, and nothing is done with the domain or the state."""
+    desk.run("adopt", "-y")
+    (desk.state / "adopted.xml").write_bytes(content)
+    adopted = desk.definition()
+    for command in ("adopt", "release", "delete"):
+        capsys.readouterr()
+        assert desk.run(command, "-y") == 4
+        said = capsys.readouterr().err
+        assert f"{desk.state}/adopted.xml is damaged: " in said
+        assert why in said
+    assert desk.definition() == adopted
+    assert (desk.state / "adopted.xml").read_bytes() == content
+
+
+def test_delete_after_the_domain_is_gone(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """The only copy of an original is not removed with the rest of the state."""
+    desk.run("adopt", "-y")
+    desk.domain.undefine()
+    assert desk.run("delete", "-y") == 0
+    assert f"{desk.state} stays: it holds adopted.xml" in capsys.readouterr().err
+    assert [file.name for file in desk.state.iterdir()] == ["adopted.xml"]
