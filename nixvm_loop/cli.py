@@ -144,9 +144,9 @@ def _rank(error: BaseException) -> int:
 def _is_interruption(error: BaseException) -> bool:
     # asyncio's own by its name, because asyncio is not loaded for an error in the configuration. A Ctrl-C in a class's
     # body may come as a RuntimeError because of it (cpython#77757).
-    told = (error, error.__cause__)
-    kinds = (KeyboardInterrupt, InterruptedByUser)
-    return any(isinstance(one, kinds) for one in told) or type(error).__name__ == "CancelledError"
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, KeyboardInterrupt):
+        return True
+    return isinstance(error, (KeyboardInterrupt, InterruptedByUser)) or type(error).__name__ == "CancelledError"
 
 
 def _keep_traceback(error: BaseException) -> None:

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 _ALIVE_S: Final = 2.0
 _AGAIN_S: Final = 1.0
-_OTHER_STATES: Final = frozenset({LifecycleKind.STARTED, LifecycleKind.SUSPENDED, LifecycleKind.RESUMED})
+_STATES: Final = {
+    LifecycleKind.STARTED: "running",
+    LifecycleKind.SUSPENDED: "paused",
+    LifecycleKind.RESUMED: "running",
+}
 # QEMU tells of a reset a moment before libvirt tells of the end.
 _RESET_TO_END_S: Final = 2.0
 
@@ -46,7 +50,7 @@ class Guard:
     """Follows the domain's events for as long as it runs, across restarts of libvirt.
 
     Attributes:
-        on_state: Gets libvirt's word on the domain each time that another one may be true, ends apart.
+        on_state: Gets libvirt's word on the domain when it starts, is paused or goes on.
     """
 
     context: Context
@@ -74,8 +78,8 @@ class Guard:
                 event = await _within(events, _ALIVE_S)
                 if event is not None:
                     await self._take(event, events)
-                    if event.kind in _OTHER_STATES:
-                        self.on_state(await domain.state())
+                    if event.kind in _STATES:
+                        self.on_state(_STATES[event.kind])
                 elif not await hypervisor.alive():
                     return
 

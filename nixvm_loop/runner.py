@@ -16,7 +16,7 @@ from nixvm_loop.cycle.gate import Gate
 from nixvm_loop.cycle.run import Kept, Order, rollback_order, run_cycle
 from nixvm_loop.decide import Wish
 from nixvm_loop.errors import DomainError, GenerationError
-from nixvm_loop.events.types import DomainState, LoopPaused, LoopStopped, Notice
+from nixvm_loop.events.types import DomainState, LoopPaused, LoopStopped, Notice, OrderNoted
 from nixvm_loop.guard import Guard
 from nixvm_loop.interrupt import StopRequest, handling
 from nixvm_loop.loop import (
@@ -56,8 +56,9 @@ if TYPE_CHECKING:
 _NAMED_PATHS: Final = 3
 _PAUSE_KEY: Final = "p"
 _WISH_KEYS: Final = {" ": Wish.AS_NEEDED, "r": Wish.RESTART, "s": Wish.SWITCH}
-_WISHES: Final = {Wish.AS_NEEDED: "a cycle", Wish.RESTART: "a restart", Wish.SWITCH: "a live switch"}
+_WISHES: Final = {Wish.AS_NEEDED: "cycle", Wish.RESTART: "restart", Wish.SWITCH: "switch"}
 _SETTLED_S: Final = 120.0
+_PAUSED: Final = "paused"
 
 
 @dataclass(slots=True)
@@ -74,18 +75,21 @@ class Runner:
     _cycle: asyncio.Task[None] | None = None
     _stopping: bool = False
     _orders: dict[int, Order] = field(default_factory=dict)
-    # Who typed has no connection; the ticket of the last key, 0 when there is none to be served.
-    _typed: int = 0
+    # By whoever typed; its ticket is negative, since nobody listens to its cycle by a connection.
+    _typed: Ordered | None = None
     _typed_tickets: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
     _down: Down | None = None
+    _domain_state: str = ""
     _ended_s: float = 0.0
     _fan: Fan = field(init=False)
     _saves: Saves = field(init=False)
     _state: LoopState = field(init=False)
+    _pause: LoopPaused = field(init=False)
 
     def __post_init__(self) -> None:
         self._state = LoopState(self.context.settings.watch.on_change, paused=self.paused)
         self._fan = Fan(Standing(paused=self.paused))
+        self._pause = LoopPaused(self.paused, 0)
         self.context = replace(self.context, emitter=self.context.emitter.with_sink(self._fan))
         self._saves = Saves(self.context, self.config_file, self.reread, self._inputs.put_nowait)
 
@@ -133,25 +137,22 @@ class Runner:
         if key == _PAUSE_KEY:
             self._inputs.put_nowait(Pause())
             return
-        wish = _WISH_KEYS.get(key)
-        serving = self._state.serving
-        if wish is None or (serving is not None and serving.ticket < 0 and self._orders[serving.ticket].wish is wish):
+        wish, serving = _WISH_KEYS.get(key), self._state.serving
+        if wish is None:
+            return
+        typed = self._typed if self._typed is not None and self._typed != serving else None
+        before = typed or (serving if serving is not None and serving.ticket < 0 else None)
+        if before is not None and self._orders[before.ticket].wish is wish:
             return  # a key that is held down is one order
-        waiting = self._typed not in {0, serving and serving.ticket}
-        if waiting and self._orders[self._typed].wish is wish:
-            return
-        if self._state.phase is not Phase.IDLE:
-            instead = f", in place of {_WISHES[self._orders[self._typed].wish]}" if waiting else ""
-            text = f"{_WISHES[wish]} follows cycle {self._fan.standing.cycle}{instead}"
-            self.context.emitter(Notice(Severity.INFO, text, None))
-        if waiting:
-            self._orders[self._typed] = Order("asked for", wish=wish)  # the last word counts
-            return
-        self._typed = next(self._typed_tickets)
-        self._orders[self._typed] = Order("asked for", wish=wish)
-        self._inputs.put_nowait(Ordered(self._typed, Work.BUILD))
+        if typed is None:
+            typed = self._typed = Ordered(next(self._typed_tickets), Work.BUILD)
+            self._inputs.put_nowait(typed)
+        self._orders[typed.ticket] = Order("asked for", wish=wish)  # the last word counts
+        if self._state.phase is not Phase.IDLE and not self._stopping:
+            self.context.emitter(OrderNoted(_WISHES[wish]))
 
     def _on_state(self, state: str) -> None:
+        self._domain_state = state
         if self._state.phase is not Phase.APPLYING:
             self.context.emitter(DomainState(state))
 
@@ -185,19 +186,24 @@ class Runner:
             self._state, effects = step(self._state, given)
             if isinstance(given, Ended) and served is not None and served != self._state.serving:
                 self._forget(served.ticket)
-            if isinstance(given, Pause):
-                self.paused = self._state.paused
-                self.context.emitter(LoopPaused(self.paused))
+            self._tell_of_pause()
             for effect in effects:
                 if isinstance(effect, Exit):
                     self.context.emitter(LoopStopped(effect.reason))
                     return effect.reason
                 self._carry_out(effect)
 
+    def _tell_of_pause(self) -> None:
+        self.paused = self._state.paused
+        now = LoopPaused(self.paused, len(self._state.waiting) if self.paused else 0)
+        if now != self._pause:
+            self._pause = now
+            self.context.emitter(now)
+
     def _forget(self, ticket: int) -> None:
         if ticket not in {order.ticket for order in self._state.orders}:
             self._orders.pop(ticket, None)
-            self._typed = 0 if ticket == self._typed else self._typed
+            self._typed = None if self._typed is not None and ticket == self._typed.ticket else self._typed
 
     async def _next_input(self) -> Input:
         """The next input; a watcher or a cycle that failed by itself ends the loop."""
@@ -259,6 +265,8 @@ class Runner:
             self._fan.fail(error)
         finally:
             self._ended_s, self._gate = self.context.clock.monotonic(), None
+            if self._domain_state == _PAUSED:
+                self.context.emitter(DomainState(_PAUSED))  # by somebody else, while the cycle ran
             self._inputs.put_nowait(Ended(verdict))
             if lost:
                 self._inputs.put_nowait(GuestLost())

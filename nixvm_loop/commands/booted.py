@@ -22,7 +22,11 @@ _PATIENCE_S: Final = 4.0
 _REACH_TIMEOUT_S: Final = 3.0
 _RUN_TIMEOUT_S: Final = 2.0
 _OFF: Final = frozenset({"shut off", "crashed"})
-_WHAT_RUNS: Final = "exec /bin/sh -c 'readlink -f /run/booted-system /run/current-system && cat /proc/cmdline'"
+# By the shell alone: a guest's sshd may know no programs.
+_WHAT_RUNS: Final = (
+    "exec /bin/sh -c 'cd -P /run/booted-system && pwd -P && cd -P /run/current-system && pwd -P &&"
+    ' read -r line </proc/cmdline && echo "$line"\''
+)
 _WHAT_RUNS_LINES: Final = 3
 
 
@@ -96,8 +100,9 @@ async def _answer(context: Context, domain: Domain) -> Booted:
     connection = await connect(context, domain, lambda _: None, _REACH_TIMEOUT_S)
     said = await connection.run(_WHAT_RUNS, _RUN_TIMEOUT_S)
     lines = said.stdout.splitlines()
-    if len(lines) != _WHAT_RUNS_LINES:
-        raise GuestError(" ".join(said.stderr.split()) or "the guest does not say what it runs")
+    if not said.ok or len(lines) != _WHAT_RUNS_LINES:
+        why = " ".join(said.stderr.split()) or said.end.value
+        raise GuestError(f"the guest does not say what it runs: {why}")
     booted, current, cmdline = lines
     return Booted(booted, cmdline, BootedSource.GUEST, context.clock.now(), current=current)
 

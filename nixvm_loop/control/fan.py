@@ -103,7 +103,7 @@ class Fan:
                 self._tail.clear()
             case StageStarted(stage):
                 self.standing = replace(self.standing, stage=stage)
-            case LoopPaused(paused):
+            case LoopPaused(paused=paused):
                 self.standing = replace(self.standing, paused=paused)
             case Console():
                 self._tail.append(stamped)

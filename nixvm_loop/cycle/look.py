@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nixvm_loop.model.values import Check, Generation, System
 
 _LOOK_TIMEOUT_S: Final = 10.0
+_SIGHT_TIMEOUT_S: Final = 10.0
 # Of a guest, so long ago, that nobody started anew meanwhile.
 _FRESH_S: Final = 2.0
 _OFF: Final = frozenset({"shut off", "crashed"})
@@ -50,16 +51,27 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Early:
-    """What was found out while Nix built, when, and in which run of the domain: the guest's answer, or why none."""
+    """What was found out while Nix built: the guest's answer, or why there is none.
+
+    Attributes:
+        asked_s: When the question was put, by the clock's monotonic time; when it failed, if it did.
+        mark: Of the domain's run then; None for one that somebody else started.
+        heard_by: The connection that brought the answer.
+    """
 
     found: Sight | GuestError
-    taken_s: float
+    asked_s: float
     mark: str | None
+    heard_by: guest_room.Connection | None
 
-    async def is_fresh(self, context: Context, domain: Domain) -> bool:
-        """Whether it still holds."""
-        young = context.clock.monotonic() - self.taken_s <= _FRESH_S
-        return young and await domain.boot_mark() == self.mark
+    def is_young(self, context: Context) -> bool:
+        """Whether it was asked a moment ago."""
+        return context.clock.monotonic() - self.asked_s <= _FRESH_S
+
+    async def holds(self, context: Context, domain: Domain) -> bool:
+        """Whether it was asked a moment ago, in this run of the domain, on the connection that is still there."""
+        there = self.heard_by is not None and self.heard_by is context.link.ssh and not self.heard_by.closed
+        return self.is_young(context) and there and self.mark is not None and await domain.boot_mark() == self.mark
 
 
 async def early_sight(context: Context, wish: Wish) -> Early | None:
@@ -67,28 +79,28 @@ async def early_sight(context: Context, wish: Wish) -> Early | None:
 
     If a live switch may follow, the guest is made ready for it.
     """
-    mark = None
+    mark, asked_s = None, context.clock.monotonic()
     try:
         domain = await context.link.domain()
         if await domain.state() != "running":
             return None
-        mark = await domain.boot_mark()
+        mark, asked_s = await domain.boot_mark(), context.clock.monotonic()
         found: Sight | GuestError = await _ask(context, domain, lambda _: None)
         if context.link.ssh is not None and may_switch(wish, context.settings.apply.mode):
             context.link.ssh.prepare()
     except GuestError as error:
-        found = error
+        found, asked_s = error, context.clock.monotonic()
     except DomainError:
         return None  # the cycle will tell
-    return Early(found, context.clock.monotonic(), mark)
+    return Early(found, asked_s, mark, context.link.ssh)
 
 
 async def sight(context: Context, site: Site, early: Early | None, emit: Emit) -> Sight:
     """What the guest runs. Raises GuestError when it does not say, AccessError when it does not let us in."""
-    if early is None or not await early.is_fresh(context, site.domain):
-        return await _ask(context, site.domain, emit)
-    if isinstance(early.found, GuestError):
+    if early is not None and isinstance(early.found, GuestError) and early.is_young(context):
         raise early.found
+    if early is None or isinstance(early.found, GuestError) or not await early.holds(context, site.domain):
+        return await _ask(context, site.domain, emit)
     return early.found
 
 
@@ -97,7 +109,7 @@ async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
     request = guest_room.FactsRequest(context.settings.store)
     try:
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        facts = await connection.gather(request)
+        facts = await connection.gather(request, _SIGHT_TIMEOUT_S)
     except AccessError:
         raise
     except GuestError:
@@ -106,8 +118,8 @@ async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
             raise
         # A connection may be half dead while the guest is well.
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        facts = await connection.gather(request)
-    if facts.booted_system is None or facts.current_system is None:
+        facts = await connection.gather(request, _SIGHT_TIMEOUT_S)
+    if facts.boot_id is None or facts.booted_system is None or facts.current_system is None:
         raise GuestError(f"guest {context.settings.name} does not say what it runs")
     cmdline = " ".join((facts.cmdline or "").split())
     booted = context.generations.booted(Path(facts.booted_system), cmdline)
@@ -170,7 +182,7 @@ async def _known(context: Context, site: Site, wanted: Look, early: Early | None
     """What it said just now, if no path was to be looked for, and it said it in this run of the domain."""
     if early is None or wanted.paths or isinstance(early.found, GuestError):
         return None
-    return early.found.facts if await early.is_fresh(context, site.domain) else None
+    return early.found.facts if await early.holds(context, site.domain) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,8 +103,12 @@ async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]
     good = context.generations.last_verified()
     if good is None or good.number == generation.number:
         return tuple(sorted(await _closure(generation.toplevel)))
-    new, known = await asyncio.gather(_closure(generation.toplevel), _known_closure(good.toplevel))
-    return tuple(sorted(new - known))
+    knowing = asyncio.create_task(_known_closure(good.toplevel))
+    try:
+        return tuple(sorted(await _closure(generation.toplevel) - await knowing))
+    finally:
+        knowing.cancel()
+        await asyncio.gather(knowing, return_exceptions=True)
 
 
 async def _known_closure(toplevel: Path) -> frozenset[str]:

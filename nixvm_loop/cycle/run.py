@@ -160,14 +160,18 @@ class _Cycle:
         early = asyncio.create_task(self._early_sight())
         try:
             built = await self.gate.build(build(self.context, self.folder, self.emit))
-            wanted = may_switch(self.order.wish, self.context.settings.apply.mode) or self._is_current(built)
-            seen = await early if wanted else None
+            return await self._put_to_work(built, early)
         finally:
             early.cancel()
             await asyncio.gather(early, return_exceptions=True)
+
+    async def _put_to_work(self, built: Built, early: asyncio.Task[Early | None]) -> Verdict:
         apply = self._apply()
         used = False
         try:
+            wanted = may_switch(self.order.wish, self.context.settings.apply.mode) or self._is_current(built)
+            seen = await early if wanted else None
+            early.cancel()
             self.generation = self.context.generations.current_number()
             site = await apply.survey()
             decision = await apply.decide(site, built, self.order.wish, seen)
@@ -195,7 +199,8 @@ class _Cycle:
         await asyncio.sleep(_HEAD_START_S)
         await self.context.link.warmed()
         wish, mode = self.order.wish, self.context.settings.apply.mode
-        at_hand = wish is Wish.AS_NEEDED and self.context.link.ssh is not None
+        kept = self.context.link.ssh
+        at_hand = wish is Wish.AS_NEEDED and kept is not None and not kept.closed
         if not (may_switch(wish, mode) or at_hand):
             return None
         from nixvm_loop.cycle.look import early_sight  # noqa: PLC0415  # as above

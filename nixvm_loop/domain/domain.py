@@ -30,7 +30,6 @@ Result = TypeVar("Result")
 
 # Where KVM is there but not for QEMU's user, libvirt probes QEMU at every start, for seconds.
 _START_TIMEOUT_S: Final = 60.0
-# A guest that is not through with its boot does not feel the button.
 _BUTTON_AGAIN_S: Final = 1.0
 _SHARE_GRACE_S: Final = 0.7
 _NEXT_RUN_S: Final = 1.0

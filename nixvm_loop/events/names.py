@@ -24,6 +24,7 @@ from nixvm_loop.events.types import (
     LoopStarted,
     LoopStopped,
     Notice,
+    OrderNoted,
     RolledBack,
     StageFinished,
     StageStarted,
@@ -57,5 +58,6 @@ TYPE_NAMES: Final[dict[type[Any], str]] = {
     DefinitionChange: "definition_change",
     CycleFinished: "cycle_finished",
     LoopPaused: "loop_paused",
+    OrderNoted: "order_noted",
     LoopStopped: "loop_stopped",
 }

@@ -243,9 +243,17 @@ class CycleFinished:
 
 @dataclass(frozen=True, slots=True)
 class LoopPaused:
-    """Saves start no cycles any more, or do so again."""
+    """Saves start no cycles any more, or do so again, and how many saved files wait meanwhile."""
 
     paused: bool
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderNoted:
+    """What a key asked for during a cycle, and follows it: `cycle`, `restart` or `switch`. The last one counts."""
+
+    order: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +289,7 @@ Event: TypeAlias = (
     | DefinitionChange
     | CycleFinished
     | LoopPaused
+    | OrderNoted
     | LoopStopped
 )
 

@@ -30,6 +30,8 @@ _CLOSE_WAIT_S: Final = 1.0
 # A channel that ends because its connection does is told so a moment before the connection is.
 _LOST_WAIT_S: Final = 0.1
 GATHER_TIMEOUT_S: Final = 30.0
+# OpenSSH refuses more than ten (MaxSessions), and a shell may be waiting.
+_MOST_SESSIONS: Final = 8
 _FORGET: Final = "exec /bin/sh -c 'echo 2 >/proc/sys/vm/drop_caches'"
 
 
@@ -44,6 +46,7 @@ class Connection:
         self._reader = Reader.LOGIN_SHELL
         self._reads_scripts = False
         self._shell: asyncio.Task[asyncssh.SSHClientProcess[bytes]] | None = None
+        self._sessions = asyncio.Semaphore(_MOST_SESSIONS)
 
     @property
     def closed(self) -> bool:
@@ -55,21 +58,38 @@ class Connection:
         await self._ssh.wait_closed()
 
     def prepare(self) -> None:
-        """Have a shell wait in the guest for the next script: its start takes as long as a short script's run."""
+        """Have a shell wait in the guest for `advance`: its start takes as long as a short script's run."""
         if self._shell is None and not self.closed:
-            self._shell = asyncio.create_task(self._open_shell())
+            self._shell = asyncio.create_task(self._open(WAITING_SHELL))
             # Whoever takes it hears of a failure; until then it is nobody's.
             self._shell.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _open_shell(self) -> asyncssh.SSHClientProcess[bytes]:
-        return await self._ssh.create_process(WAITING_SHELL, encoding=None)
-
     async def _waiting_shell(self) -> asyncssh.SSHClientProcess[bytes] | None:
+        """The one that was prepared, None if there is none, or none any more."""
+        import asyncssh  # noqa: PLC0415  # slow to import
+
         opening, self._shell = self._shell, None
         if opening is None:
             return None
-        shell = await opening
+        try:
+            shell = await opening
+        except (OSError, asyncssh.Error):
+            if self.closed:
+                raise
+            return None
         return shell if shell.exit_status is None and not shell.is_closing() else None
+
+    async def _open(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
+        async def opened() -> asyncssh.SSHClientProcess[bytes]:
+            return await self._ssh.create_process(command, encoding=None)
+
+        # Cut short, it would leave its channel open on both sides.
+        opening = asyncio.create_task(opened())
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_process)
+            raise
 
     async def gather(self, request: FactsRequest, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts:
         """Look into the guest once, in one round trip.
@@ -90,7 +110,7 @@ class Connection:
         return facts
 
     async def _ask(self, request: FactsRequest, timeout_s: float) -> CommandResult:
-        result = await self._run_script(request.script, self._reader, timeout_s)
+        result = await self.run(request.script.command(self._reader), timeout_s, stdin=request.script.stdin)
         if result.end is CommandEnd.EXITED:
             return result
         raise GuestError(
@@ -168,12 +188,16 @@ class Connection:
     async def _run_script(
         self, script: Script, reader: Reader, timeout_s: float, on_line: Callable[[str], object] | None = None
     ) -> CommandResult:
+        """Run it in the shell that waits, or else in a new one."""
         output = Output(on_line)
 
         async def work() -> CommandResult:
             shell = await self._waiting_shell()
             if shell is not None:
-                return await self._to_its_end(shell, script.whole.encode(), output)
+                result = await self._to_its_end(shell, script.whole.encode(), output)
+                if output.stdout:
+                    return result
+                # Somebody had ended it, or it found no `cat`: it has read nothing.
             return await self._run_command(script.command(reader), script.stdin, output)
 
         return await self._bounded(work(), output, timeout_s)
@@ -185,7 +209,7 @@ class Connection:
 
         deadline = asyncio.timeout(timeout_s)
         try:
-            async with deadline:
+            async with self._sessions, deadline:
                 with span(SpanKind.COMMAND, self._name):
                     return await work
         except TimeoutError as error:
@@ -196,7 +220,7 @@ class Connection:
             raise self._lost(str(error)) from error
 
     async def _run_command(self, command: str, stdin: bytes, output: Output) -> CommandResult:
-        return await self._to_its_end(await self._ssh.create_process(command, encoding=None), stdin, output)
+        return await self._to_its_end(await self._open(command), stdin, output)
 
     async def _to_its_end(
         self, process: asyncssh.SSHClientProcess[bytes], stdin: bytes, output: Output
@@ -224,10 +248,9 @@ class Connection:
 
     async def close(self) -> None:
         """End the connection; a guest that does not answer any more is not waited for."""
+        self._ssh.close()
         if self._shell is not None:
             self._shell.cancel()
-            await asyncio.wait({self._shell}, timeout=_CLOSE_WAIT_S)
-        self._ssh.close()
         try:
             async with asyncio.timeout(_CLOSE_WAIT_S):
                 await self._ssh.wait_closed()
@@ -240,6 +263,11 @@ class Connection:
             f"the SSH connection to guest {self._name} was lost{reason}",
             hint="see whether the guest still runs: nixvm-loop status, nixvm-loop console",
         )
+
+
+def _close_process(opening: asyncio.Task[asyncssh.SSHClientProcess[bytes]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _ended(end: CommandEnd, timeout_s: float) -> str:

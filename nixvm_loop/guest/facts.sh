@@ -52,12 +52,13 @@ space() {
 stat -f -c 'space %S %b %f %a %c %d' "$rw_store" 2>/dev/null || echo "space failed $?"
 }
 
-# A running NixOS has mounted the store read-only over its overlay; only a copy of the mounts is changed here.
+# A running NixOS has mounted the store read-only over its overlay; only a copy of the mounts is changed here. What an
+# earlier probe left that was cut short goes with this one's.
 write_probe() {
 probe=$mount_point/.nixvm-loop-$nonce
 said=$(unshare -m sh -c 'mount -o remount,rw,bind "$1" || exit $(($? == 127 ? 127 : 3))
 { true >"$2"; } || exit 4
-rm "$2" || exit 5' sh "$mount_point" "$probe" 2>&1)
+rm -f "$1"/.nixvm-loop-* && [ ! -e "$2" ] || exit 5' sh "$mount_point" "$probe" 2>&1)
 printf 'write %s %s\n' $? "$said"
 }
 

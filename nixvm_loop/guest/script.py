@@ -17,8 +17,10 @@ _COMMAND_LIMIT_BYTES: Final = 8_000
 _PATHS_FROM_INPUT: Final = "set -f\nset -- $(cat)\nset +f"
 
 
-# Waits for a script, to its end, on standard input.
-WAITING_SHELL: Final = "exec /bin/sh -c 'eval \"$(cat)\"'"
+# Waits for a script, to its end, on standard input. A guest's sshd may know no programs.
+WAITING_SHELL: Final = (
+    "exec /bin/sh -c 'PATH=$PATH:/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin; eval \"$(cat)\"'"
+)
 
 
 class Reader(Enum):

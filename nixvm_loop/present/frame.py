@@ -11,7 +11,7 @@ from nixvm_loop.events.types import ActivityKind
 from nixvm_loop.model.units import format_bytes, format_seconds
 from nixvm_loop.model.values import Action, Stage, Verdict
 from nixvm_loop.present.layout import Cut, Section, fit, pack, spread, stack
-from nixvm_loop.present.words import amount, outcome_details, outcome_word
+from nixvm_loop.present.words import amount, files_waiting, outcome_details, outcome_word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def _idle(state: ViewState, width: int) -> Text:
     left = Text(" · ").join(parts)
     if not state.watching:
         return left
-    waiting = _paused(len(state.newer)) if state.paused else _waiting(state.files)
+    waiting = _paused(state.held) if state.paused else _waiting(state.files)
     return spread(left, next((text for text in waiting if left.cell_len + text.cell_len < width), waiting[-1]), width)
 
 
@@ -95,7 +95,7 @@ def _waiting(files: int) -> tuple[Text, ...]:
 
 def _paused(saved: int) -> tuple[Text, ...]:
     """In full, and for narrow terminals."""
-    held = f", {saved} saved {'file waits' if saved == 1 else 'files wait'}" if saved else ""
+    held = f", {files_waiting(saved)}" if saved else ""
     return tuple(Text(text, style="yellow") for text in (f"paused{held}: p goes on", f"paused{held}", "paused"))
 
 
@@ -114,6 +114,7 @@ def _running(state: ViewState, cycle: CycleView, width: int, now: datetime) -> l
         Section([header], rank=0, least=1),
         Section(stages, rank=1, least=4),
         Section(_newer(state.newer, root), rank=3, least=1),
+        Section([Text(f"then: a {state.then}", style="cyan")] if state.then else [], rank=3, least=1),
         Section(_action(cycle), rank=6, least=1),
         Section(problems, rank=2, least=4),
         Section(_building(cycle, width, now), rank=5, least=3),

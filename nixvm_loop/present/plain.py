@@ -21,6 +21,7 @@ from nixvm_loop.present.words import (
     cycle_finished_line,
     cycle_started_line,
     error_lines,
+    files_waiting,
     outcome_of,
     problem_line,
     short_name,
@@ -141,7 +142,11 @@ class PlainSink:
             self._say(f"switch> {clean(event.line, LINE_LIMIT)}")
 
     def _paused(self, event: ev.LoopPaused, _: Stamped) -> None:
-        self._say("paused: saves start no cycles" if event.paused else "no longer paused")
+        held = f", {files_waiting(event.waiting)}" if event.waiting else ": saves start no cycles"
+        self._say(f"paused{held}" if event.paused else "no longer paused")
+
+    def _noted(self, event: ev.OrderNoted, _: Stamped) -> None:
+        self._say(f"noted: then a {event.order}")
 
     def _waiting(self, event: ev.GuestWaiting, _: Stamped) -> None:
         if self._verbose or event.seconds - self._waited_s >= _WAITING_SAID_EVERY_S:
@@ -203,6 +208,7 @@ class PlainSink:
         ev.GuestWaiting: _waiting,
         ev.SwitchLog: _switch_log,
         ev.LoopPaused: _paused,
+        ev.OrderNoted: _noted,
         ev.CheckFinished: _check,
         ev.RolledBack: _rolled_back,
         ev.Finding: _finding,

@@ -60,17 +60,14 @@ def _loop_stopped(state: ViewState, _event: ev.LoopStopped, _: Stamped) -> ViewS
 
 
 def _changes_seen(state: ViewState, event: ev.ChangesSeen, _: Stamped) -> ViewState:
-    if state.cycle is None and not state.paused:
+    if state.cycle is None:
         return state
-    newer = tuple(clean(path, LINE_LIMIT) for path in event.paths[:_PATHS])
-    if state.paused:
-        newer = tuple(dict.fromkeys((*state.newer, *newer)))[:_PATHS]
-    return replace(state, newer=newer)
+    return replace(state, newer=tuple(clean(path, LINE_LIMIT) for path in event.paths[:_PATHS]))
 
 
 def _cycle_started(state: ViewState, event: ev.CycleStarted, stamped: Stamped) -> ViewState:
     cycle = CycleView(number=stamped.cycle or 0, reason=clean(event.reason, LINE_LIMIT), started=stamped.time)
-    return replace(state, cycle=cycle, newer=())
+    return replace(state, cycle=cycle, newer=(), then="")
 
 
 def _cycle_finished(state: ViewState, event: ev.CycleFinished, stamped: Stamped) -> ViewState:
@@ -205,12 +202,17 @@ def _rolled_back_anywhere(state: ViewState, event: ev.RolledBack, _: Stamped) ->
 
 
 def _loop_paused(state: ViewState, event: ev.LoopPaused, _: Stamped) -> ViewState:
-    return replace(state, paused=event.paused)
+    return replace(state, paused=event.paused, held=event.waiting)
+
+
+def _order_noted(state: ViewState, event: ev.OrderNoted, _: Stamped) -> ViewState:
+    return replace(state, then=clean(event.order, LINE_LIMIT))
 
 
 ANYWHERE: dict[type[Any], _Anywhere] = {
     ev.LoopStarted: _loop_started,
     ev.LoopPaused: _loop_paused,
+    ev.OrderNoted: _order_noted,
     ev.LoopStopped: _loop_stopped,
     ev.ChangesSeen: _changes_seen,
     ev.CycleStarted: _cycle_started,

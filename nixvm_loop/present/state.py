@@ -107,6 +107,8 @@ class ViewState:
 
     Attributes:
         paused: Whether it waits although there are saves.
+        held: How many saved files wait in the pause.
+        then: What was asked for by a key, and follows the running cycle.
         watching: Whether a loop runs; a single cycle's error is left to whoever started it.
         newer: Paths of a change set that came while a cycle ran.
         last: The last finished cycles, the newest first.
@@ -116,6 +118,8 @@ class ViewState:
     guest: str | None = None
     watching: bool = False
     paused: bool = False
+    held: int = 0
+    then: str = ""
     roots: tuple[str, ...] = ()
     files: int = 0
     domain_state: str | None = None

@@ -100,6 +100,11 @@ def amount(done: int | None, expected: int | None) -> str:
     return f"{format_bytes(done)} of {format_bytes(expected)}" if expected else format_bytes(done)
 
 
+def files_waiting(count: int) -> str:
+    """That so many saved files wait."""
+    return f"{count} saved {'file waits' if count == 1 else 'files wait'}"
+
+
 def clean_error(error: ErrorInfo) -> ErrorInfo:
     """The error with harmless text of bounded length."""
     hint = None if error.hint is None else clean(error.hint, MESSAGE_LIMIT)

@@ -151,11 +151,11 @@ def test_it_knows_where_watch_is() -> None:
     assert str(fan.standing) == "in cycle 3, stage eval"
     play(fan, 3, finished())
     assert fan.standing == Standing()
-    play(fan, None, ev.LoopPaused(paused=True))
+    play(fan, None, ev.LoopPaused(paused=True, waiting=0))
     assert str(fan.standing) == "paused: saves start no cycles"
     play(fan, 4, STARTED)
     assert str(fan.standing) == "in cycle 4"
     play(fan, 4, finished())
     assert str(fan.standing) == "paused: saves start no cycles"
-    play(fan, None, ev.LoopPaused(paused=False))
+    play(fan, None, ev.LoopPaused(paused=False, waiting=0))
     assert fan.standing == Standing()

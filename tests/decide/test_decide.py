@@ -172,9 +172,19 @@ def test_the_first_generation_is_a_restart() -> None:
 
 
 @pytest.mark.parametrize("mode", ApplyMode)
-def test_a_forced_restart_tells_all(mode: ApplyMode) -> None:
-    """Every reason at once, whatever the mode."""
-    decision = decide(Wish.RESTART, mode, NEW, Seen(running=False, current=OLD))
+@pytest.mark.parametrize(
+    ("current", "more"),
+    [(None, "this is the first generation"), (OLD, "system bbbbbbb → aaaaaaa"), (NEW, None)],
+)
+def test_a_guest_that_is_off_is_told_what_is_new_as_well(mode: ApplyMode, current: System | None, more: str) -> None:
+    """In each mode alike; a system that is current already brings nothing new."""
+    decision = decide(Wish.AS_NEEDED, mode, NEW, Seen(running=False, current=current))
+    assert decision.reasons == ("the domain is not running", *([more] if more else []))
+
+
+def test_a_forced_restart_tells_all() -> None:
+    """Every reason at once."""
+    decision = decide(Wish.RESTART, ApplyMode.RESTART, NEW, Seen(running=False, current=OLD))
     assert decision.reasons == (
         "a restart was asked for",
         "the domain is not running",

@@ -396,7 +396,7 @@ def test_the_keys_of_the_live_view(lab: Lab) -> None:
         os.write(master, b"r")
         wait_until(lambda: f"cycle {cycle + 1}".encode() in shown)
         os.write(master, b" s")
-        wait_until(lambda: f"a live switch follows cycle {cycle + 1}, in place of a cycle".encode() in shown)
+        wait_until(lambda: b"then: a switch" in shown)
         await_cycle(lab, await_cycle(lab, cycle))
         assert last_cycle(lab)["action"] == "switch"
         os.write(master, b"q")

@@ -66,7 +66,8 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.Console("demo login: "),
     ev.GuestWaiting(2, 1.5),
     ev.SwitchLog("starting the following units: a.service"),
-    ev.LoopPaused(paused=True),
+    ev.LoopPaused(paused=True, waiting=2),
+    ev.OrderNoted("restart"),
     ev.CheckFinished("store-share", True, True, "virtiofs", "virtiofs", None),
     ev.RolledBack(8, 7),
     ev.Finding("kvm", Severity.WARNING, "no KVM", "load kvm_intel"),
@@ -117,7 +118,8 @@ domain_state","state":"running"}
 console","line":"demo login: "}
 guest_waiting","attempt":2,"seconds":1.5}
 switch_log","line":"starting the following units: a.service"}
-loop_paused","paused":true}
+loop_paused","paused":true,"waiting":2}
+order_noted","order":"restart"}
 check_finished","check":"store-share","ok":true,"required":true,"expected":"virtiofs","actual":"virtiofs","hint":null}
 rolled_back","from":8,"to":7}
 finding","id":"kvm","severity":"warning","message":"no KVM","fix":"load kvm_intel"}

@@ -67,6 +67,20 @@ def test_pruning_keeps_the_current_the_last_good_and_the_booted_one(generations:
     assert [generations.read(n) is not None for n in range(1, 9)] == [True, True, True, False, False, False, True, True]
 
 
+def test_what_was_booted_when_it_was_switched(generations: Generations, tmp_path: Path) -> None:
+    """As it was noted; a booted generation that is damaged since is as good as none, its own damage is an error."""
+    booted = add(generations, artifacts(tmp_path / "store", "one"))
+    switched = add(generations, artifacts(tmp_path / "store", "two"))
+    assert generations.switched_on(switched.number) is None
+    generations.annotate(switched.number, {"action": "switch", "switched_on": booted.number})
+    assert generations.switched_on(switched.number) == booted
+    (booted.directory / "cmdline").write_text("init=/elsewhere\n")
+    assert generations.switched_on(switched.number) is None
+    (switched.directory / "generation.json").write_text("{")
+    with pytest.raises(GenerationError):
+        generations.switched_on(switched.number)
+
+
 def test_a_half_deleted_generation_is_named(generations: Generations, tmp_path: Path) -> None:
     """A generation whose links were removed by hand is a GenerationError with its number, not a traceback."""
     generation = add(generations, artifacts(tmp_path / "store", "one"))

@@ -31,7 +31,13 @@ async def by_shell(process: asyncssh.SSHServerProcess[bytes]) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    stdout, stderr = await child.communicate(await process.stdin.read())
+    try:
+        stdout, stderr = await child.communicate(await process.stdin.read())
+    finally:
+        if child.returncode is None:
+            # Whoever asked has gone.
+            child.kill()
+            await child.communicate()
     process.stdout.write(stdout)
     process.stderr.write(stderr)
     process.exit(child.returncode or 0)

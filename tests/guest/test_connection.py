@@ -6,20 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import asyncssh
 import pytest
 
 from nixvm_loop.errors import GuestError, HostKeyError
 from nixvm_loop.guest import Access, CommandEnd, Connection, FactsRequest, HostKeys, reach
+from nixvm_loop.guest.switch import Switch
 from nixvm_loop.model.clock import SystemClock
 from nixvm_loop.model.facts import GuestFacts
 from nixvm_loop.model.settings import StoreSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import asyncssh
 
 Make = Callable[..., Any]
 
@@ -86,58 +84,139 @@ async def test_an_unusual_login_shell_is_got_round(start_sshd: Make, connect: Ma
     await connection.close()
 
 
-async def test_a_shell_that_waits_takes_the_next_script(tmp_path: Path, start_sshd: Make, connect: Make) -> None:
+def a_switch(folder: Path, *names: str) -> tuple[Switch, FactsRequest]:
+    """A switch to a system on this machine that is there at once, and what is asked after it."""
+    program = folder / "system/bin/switch-to-configuration"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text("#!/bin/sh\necho switched\n")
+    program.chmod(0o755)
+    store = StoreSettings(mount_point=str(folder), ro_store="/proc", rw_store=str(folder))
+    paths = tuple(str(folder / name) for name in names)
+    system, where, caches = (str(folder / name) for name in ("system", "run", "caches"))
+    return Switch(store, system, paths, lambda _: None, folder=where, caches=caches), FactsRequest(store)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what has to come."""
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110  # what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+no_systemd = pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="would start units of this machine")
+
+
+@no_systemd
+async def test_a_shell_that_waits_takes_the_next_switch(tmp_path: Path, start_sshd: Make, connect: Make) -> None:
     """It is opened once, takes one script of any length, and the one after that goes as usual."""
     sshd = await start_sshd()
     connection = await connect(sshd)
     connection.prepare()
     connection.prepare()
-    await asyncio.sleep(0.2)
-    assert len(sshd.commands) == 1
-    names = tuple(f"{tmp_path}/{number:032}-a-package-with-a-name" for number in range(2000))
-    store = StoreSettings(mount_point=str(tmp_path), rw_store=str(tmp_path))
-    facts = await connection.gather(FactsRequest(store, names))
-    assert (facts.kernel_release, facts.paths_checked) == (os.uname().release, 2000)
-    assert len(sshd.commands) == 1
-    assert (await connection.gather(FactsRequest(store))).kernel_release is not None
-    assert len(sshd.commands) == 2
+    await until(lambda: len(sshd.commands) == 1)
+    names = [f"{number:032}-a-package-with-a-name" for number in range(400)]
+    for name in names:
+        (tmp_path / name).touch()
+    for commands in (1, 2):
+        switch, then = a_switch(tmp_path, *names)
+        facts = await connection.advance(switch, 20.0, then)
+        assert (switch.exit_status, switch.lines) == (0, ["switched"])
+        assert facts is not None
+        assert facts.kernel_release == os.uname().release
+        assert len(sshd.commands) == commands
     connection.prepare()
     await connection.close()
 
 
-async def test_a_waiting_shell_that_has_ended_is_not_asked(tmp_path: Path, start_sshd: Make, connect: Make) -> None:
-    """Somebody killed it in the guest: another shell is asked."""
-    ended = asyncio.Event()
+@no_systemd
+@pytest.mark.parametrize("how", ["killed while it waited", "killed as it was asked", "refused", "without cat"])
+async def test_a_waiting_shell_that_is_of_no_use(tmp_path: Path, start_sshd: Make, connect: Make, how: str) -> None:
+    """Another one is asked, and the switch is begun there."""
+    met = asyncio.Event()
 
     async def impatient(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        if "cat" in (process.command or "") and not ended.is_set():
-            ended.set()
-            process.exit_with_signal("KILL")
+        if not met.is_set():
+            met.set()
+            if how == "killed as it was asked":
+                await process.stdin.read(1)
+            if how != "without cat":
+                process.exit_with_signal("KILL")
+                return
+            await process.stdin.read()
+            process.stderr.write(b"sh: cat: not found\n")
+            process.exit(0)
             return
-        child = await asyncio.create_subprocess_exec("/bin/sh", "-c", process.command or "", stdin=-3, stdout=-1)
+        child = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", process.command or "", stdin=-3, stdout=-1, stderr=-3
+        )
         process.stdout.write((await child.communicate())[0])
         process.exit(0)
 
-    sshd = await start_sshd(impatient)
-    connection = await connect(sshd)
-    connection.prepare()
-    await asyncio.sleep(0.2)
-    assert ended.is_set()
-    store = StoreSettings(mount_point=str(tmp_path), rw_store=str(tmp_path))
-    assert (await connection.gather(FactsRequest(store))).boot_id is not None
+    connection = await connect(await start_sshd(impatient))
+    if how == "refused":
+        connection._shell = asyncio.ensure_future(refused())
+        met.set()
+    else:
+        connection.prepare()
+    if how == "killed while it waited":
+        await until(met.is_set)
+    switch, then = a_switch(tmp_path)
+    assert await connection.advance(switch, 20.0, then) is not None
+    assert (switch.exit_status, switch.lines) == (0, ["switched"])
     await connection.close()
 
 
-async def test_a_connection_that_is_lost_takes_the_waiting_shell_with_it(start_sshd: Make, connect: Make) -> None:
-    """It is told as what it is."""
+async def refused() -> Any:
+    """As an sshd that has enough sessions."""
+    raise asyncssh.ChannelOpenError(4, "Session refused")
+
+
+async def test_a_connection_that_is_lost_takes_the_waiting_shell_with_it(
+    tmp_path: Path, start_sshd: Make, connect: Make
+) -> None:
+    """It is told as what it is, and the switch counts as begun: it may have been."""
     sshd = await start_sshd()
     connection = await connect(sshd)
     connection.prepare()
-    await asyncio.sleep(0.2)
+    await until(lambda: len(sshd.commands) == 1)
     sshd.drop()
+    switch, then = a_switch(tmp_path)
     with pytest.raises(GuestError, match="connection to guest demo was lost"):
-        await connection.gather(FactsRequest(StoreSettings()))
+        await connection.advance(switch, 20.0, then)
+    assert switch.started
     connection.prepare()
+    await connection.close()
+
+
+async def test_more_commands_than_sshd_takes_sessions(start_sshd: Make, connect: Make) -> None:
+    """OpenSSH refuses the eleventh: those that are too many wait for the others."""
+    running, most = set[object](), 0
+
+    async def count(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        nonlocal most
+        running.add(process)
+        most = max(most, len(running))
+        await asyncio.sleep(0.05)
+        running.discard(process)
+        process.exit(0)
+
+    connection = await connect(await start_sshd(count))
+    results = await asyncio.gather(*(connection.run("true", 10.0) for _ in range(25)))
+    assert all(result.ok for result in results)
+    assert 1 < most <= 8
+    await connection.close()
+
+
+async def test_an_opening_that_is_cut_short_leaves_no_channel(start_sshd: Make, connect: Make) -> None:
+    """However often that happens, there are sessions left."""
+    connection = await connect(await start_sshd())
+    for _ in range(5):
+        task = asyncio.ensure_future(connection.run("true", 10.0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await until(lambda: not connection._ssh._channels)
     await connection.close()
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.types import ActivityKind, ActivityState
-from nixvm_loop.model.values import Action, Severity, Stage, Verdict
+from nixvm_loop.model.values import Severity, Stage
 from nixvm_loop.present.frame import frame, render
 from nixvm_loop.present.reducer import reduce
 from nixvm_loop.present.state import ViewState
@@ -102,20 +102,27 @@ last   ✓ 2 8.2s restart   ✗ 1 0.5s
 
 
 def test_paused() -> None:
-    """What was saved since is counted, each file once; a cycle takes it."""
+    """It is said how many saved files wait, as far as there is room."""
     script = loop()
     script.cycle = None
-    script.say(ev.LoopPaused(paused=True), ev.ChangesSeen(("/a", "/b")), ev.ChangesSeen(("/b", "/c")))
-    waiting = picture(script.events)
-    assert "generation 2     paused, 3 saved files wait: p goes on\n" in waiting
-    assert picture(script.events, width=70).splitlines()[1].endswith(" paused, 3 saved files wait")
+    script.say(ev.LoopPaused(paused=True, waiting=0))
+    assert picture(script.events).splitlines()[1].endswith(" paused: p goes on")
+    script.say(ev.LoopPaused(paused=True, waiting=300))
+    assert "generation 2   paused, 300 saved files wait: p goes on\n" in picture(script.events)
+    assert picture(script.events, width=70).splitlines()[1].endswith(" paused, 300 saved files wait")
     assert picture(script.events, width=50).splitlines()[1].endswith(" paused")
-    script.say(ev.LoopPaused(paused=False))
-    script.cycle = 3
-    script.say(ev.CycleStarted("changed: a, b and c"), ev.CycleFinished(
-        Verdict.UNCHANGED, Action.NONE, 2, 0.4, 0, None
-    ))  # fmt: skip
+    script.say(ev.LoopPaused(paused=False, waiting=0))
     assert "waiting for changes in 12 files" in picture(script.events)
+
+
+def test_what_follows() -> None:
+    """The last key of those that were typed during a cycle; the next cycle takes it."""
+    script = building()
+    script.say(ev.OrderNoted("restart"), ev.OrderNoted("switch"))
+    assert "\nthen: a switch\n" in picture(script.events)
+    script.cycle = 4
+    script.say(ev.CycleStarted("asked for"))
+    assert "then:" not in picture(script.events)
 
 
 def test_building() -> None:
