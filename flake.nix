@@ -6,107 +6,87 @@
   outputs =
     { self, nixpkgs }:
     let
-      inherit (nixpkgs) lib;
-      # libvirt's QEMU driver runs on these.
-      systems = [
-        "x86_64-linux"
-        "aarch64-linux"
-      ];
-      eachSystem = make: lib.genAttrs systems (system: make nixpkgs.legacyPackages.${system});
-
-      dependencies =
-        python: with python; [
-          asyncssh
-          libvirt
-          lxml
-          pathspec
-          platformdirs
-          pydantic
-          rich
-          watchfiles
-        ];
-      testDependencies =
-        python: with python; [
-          anyio
-          hypothesis
-          inline-snapshot
-          pytest
-          pytest-timeout
-          pytest-xdist
-        ];
-      # Nix itself is the user's own: its version has to fit the daemon's and the store's. So is libvirt's daemon.
-      programs = pkgs: [
-        pkgs.git
-        pkgs.openssh
-        pkgs.util-linux
-      ];
-
-      package =
-        pkgs:
-        pkgs.python3Packages.buildPythonApplication {
-          pname = "nixvm-loop";
-          version = lib.head (
-            builtins.match ''.*__version__ = "([^"]+)".*'' (builtins.readFile ./nixvm_loop/__init__.py)
-          );
-          pyproject = true;
-          src = self;
-
-          build-system = [ pkgs.python3Packages.hatchling ];
-          dependencies = dependencies pkgs.python3Packages;
-          # pytest's configuration leaves out tests/e2e, which needs Nix, libvirt and QEMU: `scripts/test` runs it.
-          nativeCheckInputs =
-            testDependencies pkgs.python3Packages ++ [ pkgs.python3Packages.pytestCheckHook ] ++ programs pkgs;
-          pythonRelaxDeps = true;
-          pythonImportsCheck = [ "nixvm_loop" ];
-          makeWrapperArgs = [
-            "--prefix"
-            "PATH"
-            ":"
-            (lib.makeBinPath (programs pkgs))
-          ];
-
-          meta = {
-            description = "Build a NixOS guest on each save, boot it, and prove that the guest runs it";
-            license = lib.licenses.mit;
-            mainProgram = "nixvm-loop";
-            platforms = systems;
-          };
-        };
-
-      shell =
-        pkgs:
-        pkgs.mkShell {
-          packages = programs pkgs ++ [
-            (pkgs.python3.withPackages (python: dependencies python ++ testDependencies python))
-            pkgs.import-linter
-            pkgs.mypy
-            pkgs.ruff
-            pkgs.shellcheck
-          ];
-          # The checkout itself is what runs: `python -m nixvm_loop`.
-          shellHook = ''export PYTHONPATH="$PWD''${PYTHONPATH:+:$PYTHONPATH}"'';
-        };
+      eachSystem =
+        make:
+        nixpkgs.lib.genAttrs (import ./nix/systems.nix) (
+          system:
+          make {
+            inherit system;
+            pkgs = nixpkgs.legacyPackages.${system};
+            package = self.packages.${system}.default;
+          }
+        );
     in
     {
-      packages = eachSystem (pkgs: rec {
-        nixvm-loop = package pkgs;
-        default = nixvm-loop;
-      });
+      packages = eachSystem (
+        { pkgs, ... }:
+        rec {
+          nixvm-loop = pkgs.callPackage ./nix/package.nix { };
+          default = nixvm-loop;
+        }
+      );
 
-      apps = eachSystem (pkgs: rec {
-        nixvm-loop = {
-          type = "app";
-          program = "${self.packages.${pkgs.stdenv.hostPlatform.system}.default}/bin/nixvm-loop";
+      apps = eachSystem (
+        { package, ... }:
+        rec {
+          nixvm-loop = {
+            type = "app";
+            program = "${package}/bin/nixvm-loop";
+            meta.description = "Build a NixOS guest on each save, boot it, and prove that the guest runs it";
+          };
+          default = nixvm-loop;
+        }
+      );
+
+      devShells = eachSystem ({ pkgs, ... }: { default = pkgs.callPackage ./nix/shell.nix { }; });
+
+      # The package's build runs its tests. `guest` boots a guest within a machine: it needs KVM, nested.
+      checks = eachSystem (
+        {
+          system,
+          pkgs,
+          package,
+        }:
+        {
+          nixvm-loop = package;
+          linters = pkgs.callPackage ./nix/checks/linters.nix { };
+          modules = pkgs.callPackage ./nix/checks/modules.nix { inherit nixpkgs; };
+        }
+        // (
+          if system == "x86_64-linux" then
+            { guest = pkgs.callPackage ./nix/checks/guest.nix { inherit nixpkgs package; }; }
+          else
+            { }
+        )
+      );
+
+      overlays.default = final: _: { nixvm-loop = final.callPackage ./nix/package.nix { }; };
+
+      nixosModules = rec {
+        host-virtiofs = ./nix/host-virtiofs.nix;
+        guest-virtiofs = ./nix/guest-virtiofs.nix;
+        # Each of the two does nothing until it is enabled.
+        default = {
+          imports = [
+            host-virtiofs
+            guest-virtiofs
+          ];
         };
-        default = nixvm-loop;
-      });
+      };
 
-      devShells = eachSystem (pkgs: {
-        default = shell pkgs;
-      });
+      templates.default = {
+        path = ./nix/template;
+        description = "A NixOS guest that runs from the host's store, and the host's side of it";
+        welcomeText = ''
+          Say where nixvm-loop is, in flake.nix or once for the lock file, and go on:
 
-      checks = eachSystem (pkgs: {
-        inherit (self.packages.${pkgs.stdenv.hostPlatform.system}) nixvm-loop;
-      });
+              nix flake lock --override-input nixvm-loop WHERE
+              git init; git add .
+              nixvm-loop create --start
+              nixvm-loop watch
+
+          The host needs the module in host.nix, or libvirtd with virtiofsd of its own.
+        '';
+      };
     };
 }

@@ -1,0 +1,193 @@
+# What would break a guest that runs from the host's store: assertions and warnings of guest-virtiofs.nix.
+{
+  cfg,
+  config,
+  has,
+  lib,
+  options,
+  thisFile,
+}:
+let
+  inherit (builtins)
+    any
+    attrNames
+    elem
+    filter
+    isAttrs
+    stringLength
+    ;
+  inherit (lib)
+    concatMapStringsSep
+    hasPrefix
+    optional
+    optionals
+    removePrefix
+    ;
+
+  setting = path: lib.attrByPath path null config;
+
+  # The first stage sees the root at /sysroot and adds that to each path itself.
+  initrdPrefix = "/sysroot";
+  prefixed = hasPrefix "${initrdPrefix}/";
+  withoutPrefix = path: if prefixed path then removePrefix initrdPrefix path else path;
+  roStore = withoutPrefix cfg.roStoreMount;
+  rwStore = withoutPrefix cfg.rwStoreMount;
+
+  within = path: parent: path == parent || hasPrefix "${parent}/" path;
+
+  # Who else says what is mounted there. It is read from the definitions, because the value would need this answer.
+  contents =
+    value:
+    map (part: if part._type or null == "override" then part.content else part) (lib.modules.dischargeProperties value);
+  mounts = part: isAttrs part && (part ? device || part ? fsType || part ? label || part ? overlay);
+  definesMount =
+    definition:
+    toString definition.file != toString thisFile
+    && isAttrs definition.value
+    && definition.value ? ${cfg.mountPoint}
+    && any mounts (contents definition.value.${cfg.mountPoint});
+  otherMounts = map (definition: toString definition.file) (
+    filter definesMount (options.fileSystems.definitionsWithLocations or [ ])
+  );
+
+  fileSystemPaths = map (fileSystem: fileSystem.mountPoint) (lib.attrValues config.fileSystems);
+  strays = filter prefixed fileSystemPaths;
+
+  # Whether the first stage will have a module: listed, or built into a kernel that says so.
+  isBuiltIn =
+    if
+      has [
+        "boot"
+        "kernelPackages"
+      ]
+    then
+      config.boot.kernelPackages.kernel.config.isYes or (_: false)
+    else
+      _: false;
+  blacklisted = setting [
+    "boot"
+    "blacklistedKernelModules"
+  ];
+  hasModule =
+    name: configName:
+    (
+      elem name (config.boot.initrd.availableKernelModules ++ config.boot.initrd.kernelModules)
+      && !(elem name (if blacklisted == null then [ ] else blacklisted))
+    )
+    || isBuiltIn configName;
+
+  # The store's database in the guest knows what nixvm-loop told it, or nothing at all.
+  nixSetting =
+    name:
+    setting [
+      "nix"
+      "settings"
+      name
+    ];
+  collectsGarbage =
+    setting [
+      "nix"
+      "gc"
+      "automatic"
+    ] == true
+    || !(elem (nixSetting "min-free") [
+      null
+      0
+      "0"
+    ]);
+  optimises =
+    nixSetting "auto-optimise-store" == true
+    ||
+      setting [
+        "nix"
+        "optimise"
+        "automatic"
+      ] == true;
+
+  sound =
+    assertion: message: {
+      inherit assertion;
+      message = "keystone.virtualization.guest.virtiofs: ${message}";
+    };
+in
+{
+  inherit otherMounts roStore rwStore;
+
+  warnings =
+    let
+      about =
+        name: path:
+        optional (prefixed path) ''
+          keystone.virtualization.guest.virtiofs.${name} begins with ${initrdPrefix}, where the initrd has the guest's root: it is taken as ${withoutPrefix path}. Kept as it is, the systemd initrd would mount it below ${initrdPrefix}${initrdPrefix}. Write ${withoutPrefix path}.'';
+      rootLogin = setting [
+        "services"
+        "openssh"
+        "settings"
+        "PermitRootLogin"
+      ];
+    in
+    about "roStoreMount" cfg.roStoreMount
+    ++ about "rwStoreMount" cfg.rwStoreMount
+    ++ optional (cfg.ssh.enable && rootLogin == "no") ''
+      keystone.virtualization.guest.virtiofs.ssh: services.openssh.settings.PermitRootLogin is "no", and nixvm-loop's checks need root. Set it to "prohibit-password".'';
+
+  assertions = [
+    (sound (stringLength cfg.shareName <= 36 && builtins.match "[^[:space:],]+" cfg.shareName != null) ''
+      shareName is "${cfg.shareName}"; a virtiofs tag has 1 to 36 bytes and neither spaces nor commas.'')
+
+    (sound (otherMounts == [ ]) ''
+      ${cfg.mountPoint} is mounted by another module as well: ${concatMapStringsSep ", " toString otherMounts}. Remove that definition, or this module's `enable`.'')
+
+    (sound (otherMounts != [ ] || elem cfg.mountPoint fileSystemPaths) ''
+      ${cfg.mountPoint} is not among the guest's file systems: a definition of `fileSystems` with a higher priority (mkForce, mkVMOverride) replaced this module's. Remove it, or this module's `enable`.'')
+
+    (sound (strays == [ ]) ''
+      the file system ${concatMapStringsSep ", " toString strays} is declared below ${initrdPrefix}, where only the initrd has the guest's root; it would come to lie below ${initrdPrefix}${initrdPrefix}. Declare it as ${concatMapStringsSep ", " withoutPrefix strays}.'')
+
+    (sound (!(within roStore rwStore || within rwStore roStore)) ''
+      roStoreMount (${roStore}) and rwStoreMount (${rwStore}) must not lie one within the other: an overlay needs layers of their own.'')
+
+    (sound (!(within roStore cfg.mountPoint || within rwStore cfg.mountPoint)) ''
+      roStoreMount (${roStore}) and rwStoreMount (${rwStore}) must not lie below mountPoint (${cfg.mountPoint}): the overlay would hide its own layers.'')
+
+    (sound (config.boot.initrd.enable or true) ''
+      boot.initrd.enable is false, and the initrd is what mounts the store.'')
+
+    (sound (hasModule "overlay" "OVERLAY_FS") ''
+      the initrd has no kernel module `overlay`, so the store cannot be mounted. Put it into boot.initrd.kernelModules and take it off boot.blacklistedKernelModules.'')
+
+    (sound (hasModule "virtiofs" "VIRTIO_FS") ''
+      the initrd has no kernel module `virtiofs`, so the share cannot be mounted. Put it into boot.initrd.kernelModules and take it off boot.blacklistedKernelModules.'')
+
+    (sound (!optimises) ''
+      nix.settings.auto-optimise-store and nix.optimise.automatic must be off: they make hard links across the overlay's layers, which copies the host's store into the guest.'')
+
+    (sound (!collectsGarbage) ''
+      nix.gc.automatic and nix.settings.min-free must be off: the guest's collector would take what is the host's for garbage and hide it behind whiteouts.'')
+
+    (sound
+      (
+        cfg.mountPoint == "/nix/store"
+        || any (path: elem path fileSystemPaths) [
+          "/nix"
+          "/nix/store"
+        ]
+      )
+      ''
+        mountPoint is ${cfg.mountPoint}, but `init=` names a path below /nix/store, which no file system of the guest holds. Set mountPoint to /nix/store, or declare a file system for it.''
+    )
+
+    (sound (!(any (hasPrefix "init=") config.boot.kernelParams)) ''
+      boot.kernelParams has an `init=` of its own; there must be exactly one, and nixvm-loop sets it.'')
+  ]
+  ++ optionals cfg.persistentRwStore [
+    (sound (elem rwStore fileSystemPaths) ''
+      persistentRwStore is on, but no file system is declared for ${rwStore}. Declare fileSystems."${rwStore}" with neededForBoot = true, or turn persistentRwStore off.'')
+
+    (sound (!(elem rwStore fileSystemPaths) || any (fs: fs.mountPoint == rwStore && fs.neededForBoot) (lib.attrValues config.fileSystems)) ''
+      fileSystems."${rwStore}" needs neededForBoot = true: the initrd mounts the overlay over it.'')
+
+    (sound (cfg.rwStoreSize == null) ''
+      rwStoreSize is for a tmpfs; with persistentRwStore the size is that of fileSystems."${rwStore}".'')
+  ];
+}
