@@ -15,8 +15,9 @@ let
   # Below /run: a key that the host hands over counts for this boot.
   keys = "/run/nixvm-loop/authorized_keys.d";
   console = if parent.console == null then "console" else parent.console;
-  # Since 25.11 a unit of its own makes the keys; before, sshd does so just before it listens.
-  keygenUnit = has [
+  # In newer NixOS a unit of its own makes the keys, if they are wanted; in older, sshd does so just before it listens.
+  keygen = "sshd-keygen.service";
+  madeByNixos = has [
     "services"
     "openssh"
     "generateHostKeys"
@@ -98,12 +99,12 @@ in
           nixvm-loop-host-keys = mkIf cfg.announceHostKeys (
             lib.recursiveUpdate oneshot {
               description = "Tell the host keys on the console";
-              wants = lib.optional keygenUnit "sshd-keygen.service";
-              after = lib.optional keygenUnit "sshd-keygen.service";
+              wants = [ keygen ];
+              after = [ keygen ];
               path = [ config.services.openssh.package ];
               script = lib.concatMapStrings (
                 key:
-                lib.optionalString (!keygenUnit) ''
+                lib.optionalString (!madeByNixos) ''
                   if ! [ -s ${lib.escapeShellArg key.path} ]; then
                     mkdir -m 0755 -p "$(dirname ${lib.escapeShellArg key.path})"
                     ssh-keygen -q -t ${lib.escapeShellArg key.type} -N "" -f ${lib.escapeShellArg key.path}
