@@ -65,7 +65,7 @@ in
         ]
       )
       {
-        # The manager reads the credential in the first stage, from where the kernel shows SMBIOS's strings.
+        # The manager imports the credential from what the kernel shows of SMBIOS, in the first stage already.
         boot.initrd.availableKernelModules = [ "dmi_sysfs" ];
 
         services.openssh = {

@@ -9,6 +9,7 @@ let
   evaluate =
     modules:
     import (nixpkgs + "/nixos/lib/eval-config.nix") {
+      inherit lib;
       system = stdenv.hostPlatform.system;
       modules = modules ++ [ { system.stateVersion = lib.trivial.release; } ];
     };
