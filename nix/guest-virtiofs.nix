@@ -31,7 +31,6 @@ let
   };
   inherit (checks) roStore rwStore;
 
-  # Without the leading slash that would end `lib.types.str` in an empty mount point.
   absolutePath = types.strMatching "/.*[^/]" // {
     description = "absolute path without a slash at its end";
   };
