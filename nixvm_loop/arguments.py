@@ -51,6 +51,7 @@ class Arguments:
     verbosity: Verbosity = Verbosity.NORMAL
     start: bool = False
     print_xml: bool = False
+    no_virtiofs: bool = False
     yes: bool = False
     domain: str | None = None
     while_running: bool = False
@@ -116,8 +117,9 @@ examples:
 """
 _CREATE_EXAMPLES: Final = """\
 examples:
-  nixvm-loop create --print-xml   show the domain, define nothing
-  nixvm-loop create --start       define it, then run the first cycle
+  nixvm-loop create --print-xml    show the domain, define nothing
+  nixvm-loop create --start        define it, then run the first cycle
+  nixvm-loop create --no-virtiofs  without the store; create alone puts it back
 """
 _ADOPT_EXAMPLES: Final = """\
 examples:
@@ -167,6 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     create = add(Command.CREATE, "define the guest's domain from the config", _CREATE_EXAMPLES)
     create.add_argument("--start", action="store_true", help="then run the first cycle: build, boot, verify")
     create.add_argument("--print-xml", action="store_true", help="only print the domain's XML")
+    create.add_argument(
+        "--no-virtiofs", action="store_true", help="leave out the shared store, to try the guest as in production"
+    )
     delete = add(Command.DELETE, "remove the domain, its state and its garbage-collector roots, after asking")
     adopt = add(Command.ADOPT, "put an existing domain on direct kernel boot and the shared store", _ADOPT_EXAMPLES)
     adopt.add_argument("domain", metavar="DOMAIN", nargs="?", help="the domain (default: the guest's)")

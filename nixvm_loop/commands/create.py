@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from nixvm_loop import domainxml
 from nixvm_loop.commands.kept import is_ours, other_domain
 from nixvm_loop.commands.rebuild import cycle
-from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, own_key, owned
+from nixvm_loop.cycle import needs
+from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, host_store, own_key, owned
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.decide import Wish
+from nixvm_loop.domainxml import StoreMode
 from nixvm_loop.errors import DomainError, UsageError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity
@@ -27,6 +31,13 @@ if TYPE_CHECKING:
 
 _NO_SYSTEM_YET = "init=/not-built-yet"
 _NO_KEY_YET = "ssh-ed25519 made-by-nixvm-loop-create"
+_NOT_ENFORCED: Final = (
+    "the host does not enforce that the guest only reads the host's store: root in the guest could change it"
+)
+_ENFORCE: Final = (
+    "nixvm-loop create, run by root, puts a read-only mount of the store in its place; libvirt 11 with virtiofsd 1.13"
+    " needs none"
+)
 
 
 def run(call: Call) -> int:
@@ -34,6 +45,11 @@ def run(call: Call) -> int:
     machine = _machine(call.settings)
     if call.arguments.print_xml and call.arguments.output is Output.JSON:
         raise UsageError("--print-xml prints XML, and -o json stands for JSON alone", hint="leave one of them out")
+    if call.arguments.start and call.arguments.no_virtiofs:
+        raise UsageError(
+            "--start runs a cycle, and without the shared store (--no-virtiofs) there is nothing to boot from",
+            hint="leave one of them out; `virsh start` starts such a domain",
+        )
     with call.sink() as sink:
         xml = asyncio.run(interruptible(_create(call, sink, machine)))
         if call.arguments.print_xml:
@@ -53,18 +69,40 @@ def _machine(settings: GuestSettings) -> MachineSettings:
     return settings.machine
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be defined, and where."""
+
+    context: Context
+    machine: MachineSettings
+    hypervisor: Connection
+    store: StoreMode
+
+    async def xml(self, uuid: str | None, key: str | None) -> str:
+        """The definition; raises DomainError."""
+        context, hypervisor = self.context, self.hypervisor
+        generations = context.generations
+        current = generations.current_or_none()
+        boot = BootConfig(str(generations.kernel_link), str(generations.initrd_link), _NO_SYSTEM_YET)
+        if current is not None:
+            boot = await boot_for(context, hypervisor, current)
+        host = await hypervisor.host()
+        return owned(context.settings, self.machine, host, boot, uuid=uuid, key=key, store=self.store)
+
+
 async def _create(call: Call, sink: Sink, machine: MachineSettings) -> str:
     context = call.context(sink)
+    store = StoreMode.ABSENT if call.arguments.no_virtiofs else StoreMode.SHARED
     try:
-        hypervisor = await context.link.hypervisor()
-        existing = await hypervisor.find(context.settings.domain)
+        plan = _Plan(context, machine, await context.link.hypervisor(), store)
+        existing = await plan.hypervisor.find(context.settings.domain)
         if existing is not None:
             check_ours(context.settings, await existing.definition())
         elif (other := await other_domain(context)) is not None:
             raise await _known_by_another_name(context, other)
         if call.arguments.print_xml:
-            return await _xml(context, machine, hypervisor, existing.uuid if existing else None, _key_so_far(context))
-        return await _define(context, machine, hypervisor, existing)
+            return await plan.xml(existing.uuid if existing else None, _key_so_far(context))
+        return await _define(plan, existing)
     finally:
         await context.link.close()
 
@@ -77,20 +115,34 @@ async def _known_by_another_name(context: Context, domain: Domain) -> DomainErro
     return DomainError(f"this guest's domain is {domain.name} (UUID {domain.uuid}), not {name}", hint=hint)
 
 
-async def _define(context: Context, machine: MachineSettings, hypervisor: Connection, existing: Domain | None) -> str:
+async def _define(plan: _Plan, existing: Domain | None) -> str:
+    context, hypervisor = plan.context, plan.hypervisor
     settings = context.settings
     identity.check_apart(settings.state_dir, settings.flake_dir)
+    await needs.check(settings, hypervisor, domainxml.read(await plan.xml(None, _key_so_far(context))))
     identity.claim(settings.state_dir, flake=settings.flake)
     async with hold(context):
         context.generations.prepare()
         uuid = existing.uuid if existing else identity.domain_uuid(settings.state_dir) or str(uuid4())
-        xml = await _xml(context, machine, hypervisor, uuid, own_key(settings))
+        xml = await plan.xml(uuid, own_key(settings))
+        await needs.provide(settings, domainxml.read(xml))
         domain = await hypervisor.define(xml)
         identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
-    done = "updated" if existing else "defined"
+    await _tell(plan, "updated" if existing else "defined")
+    return xml
+
+
+async def _tell(plan: _Plan, done: str) -> None:
+    context, settings = plan.context, plan.context.settings
+    if plan.store is StoreMode.ABSENT:
+        hint = "nixvm-loop create puts the store back; cycles need it"
+        context.emitter(Notice(Severity.INFO, f"domain {settings.domain} is {done} without the shared store", hint))
+        return
     hint = "nixvm-loop rebuild builds and boots its system"
     context.emitter(Notice(Severity.INFO, f"domain {settings.domain} is {done}", hint))
-    return xml
+    host = await plan.hypervisor.host()
+    if not host.readonly_share and not host_store(settings, plan.machine, host).unchanging:
+        context.emitter(Notice(Severity.WARNING, _NOT_ENFORCED, _ENFORCE))
 
 
 def _key_so_far(context: Context) -> str | None:
@@ -98,14 +150,3 @@ def _key_so_far(context: Context) -> str | None:
     settings = context.settings
     made = settings.state_dir / "ssh" / "id_ed25519"
     return own_key(settings) if made.exists() or settings.ssh.key is not None else _NO_KEY_YET
-
-
-async def _xml(
-    context: Context, machine: MachineSettings, hypervisor: Connection, uuid: str | None, key: str | None
-) -> str:
-    generations = context.generations
-    current = generations.current_or_none()
-    boot = BootConfig(str(generations.kernel_link), str(generations.initrd_link), _NO_SYSTEM_YET)
-    if current is not None:
-        boot = await boot_for(context, hypervisor, current)
-    return owned(context.settings, machine, await hypervisor.host(), boot, uuid=uuid, key=key)

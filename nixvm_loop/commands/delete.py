@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.commands.agree import agree
 from nixvm_loop.commands.kept import is_ours, other_domain
+from nixvm_loop.cycle import needs
 from nixvm_loop.cycle.run import hold
-from nixvm_loop.errors import GenerationError, UsageError
+from nixvm_loop.domain import storeview
+from nixvm_loop.errors import DomainError, GenerationError, UsageError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.files import place_hint
 from nixvm_loop.generation import identity, original
@@ -118,10 +120,26 @@ async def _remove(context: Context, domains: list[Domain]) -> None:
             await domain.stop(StopPolicy.FORCE, 0)
             await domain.undefine()
             context.emitter(Notice(Severity.INFO, f"{_named(context, domain)} is removed", None))
+        await _remove_view(context)
         if known:
             left = _remove_state(settings.state_dir)
             text = f"stays: it holds {', '.join(left)}" if left else "is removed"
             context.emitter(Notice(Severity.INFO, f"{settings.state_dir} {text}", None))
+
+
+async def _remove_view(context: Context) -> None:
+    """Unmount the read-only view of the host's store, once no domain uses it."""
+    if not (context.settings.on_this_host and storeview.is_there()):
+        return
+    hypervisor = await context.link.hypervisor()
+    try:
+        for name in await hypervisor.names():
+            domain = await hypervisor.get(name)
+            if any(needs.uses_view(seen) for seen in (await domain.definition(), await domain.running()) if seen):
+                return
+        await storeview.remove()
+    except DomainError as error:
+        context.emitter(Notice(Severity.WARNING, f"{storeview.VIEW} stays mounted: {error.message}", error.hint))
 
 
 def _remove_state(state_dir: Path) -> list[str]:

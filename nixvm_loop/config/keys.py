@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.config import kinds
@@ -13,6 +13,9 @@ from nixvm_loop.model.settings import (
     ApplySettings,
     BuildSettings,
     CheckSettings,
+    Disk,
+    DiskFormat,
+    FolderShare,
     GuestSettings,
     HostKeyPolicy,
     MachineSettings,
@@ -24,6 +27,8 @@ from nixvm_loop.model.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nixvm_loop.config.kinds import Kind
 
 _HOUR_S: Final = 3600.0
@@ -32,6 +37,9 @@ _GUEST_PATH: Final = r"(?!.*/\.\.(?:/|$))/\S*[^\s/]"
 _GUEST_PATH_EXPECTED: Final = "an absolute path in the guest, without blanks, .. and a slash at its end"
 _DOMAIN: Final = r"[^/\s.-][^/]*"
 _DOMAIN_EXPECTED: Final = "a domain's name, without slashes and not starting with a blank, - or ."
+MOST_NETWORKS: Final = 4
+# A virtiofs tag has 36 bytes.
+_TAG: Final = kinds.line("a tag of at most 36 bytes", r"[^\s,]+", 36)
 NAME_EXPECTED: Final = "a name of letters, digits, dots, dashes and underscores that starts with none of - and ."
 
 
@@ -67,14 +75,18 @@ class Section:
     """A table of the file.
 
     Attributes:
-        later: Keys that are known but not available in this version.
         tables: Keys that are tables with sections of their own.
+        lists: Keys that are lists of tables.
+        required: Keys that each table of such a list must have.
+        most: How many tables such a list may have.
     """
 
     settings: type[Any]
     keys: tuple[Key, ...]
-    later: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    lists: Mapping[str, Section] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    most: int = 0
 
 
 WATCH: Final = Section(
@@ -131,6 +143,26 @@ APPLY: Final = Section(
         ),
     ),
 )
+DISK: Final = Section(
+    Disk,
+    (
+        Key("path", kinds.path(), "The file or block device; it must be there."),
+        Key("format", kinds.auto_or(kinds.choice(DiskFormat)), "How it is laid out; auto is qcow2 for *.qcow2."),
+        Key("readonly", kinds.boolean(), "Whether the guest can only read it."),
+    ),
+    required=("path",),
+    most=8,
+)
+SHARE: Final = Section(
+    FolderShare,
+    (
+        Key("tag", _TAG, "The name that the guest mounts it by."),
+        Key("source", kinds.path(), "The folder of the host; it must be there."),
+        Key("readonly", kinds.boolean(), "Whether the host lets the guest only read it."),
+    ),
+    required=("tag", "source"),
+    most=8,
+)
 MACHINE: Final = Section(
     MachineSettings,
     (
@@ -142,8 +174,13 @@ MACHINE: Final = Section(
         Key("ssh_port", kinds.integer(1, kinds.LAST_PORT), "The port of 127.0.0.1 that leads to the guest's sshd."),
         Key("forward", kinds.list_of(kinds.forward()), "Further TCP ports of 127.0.0.1 that lead into the guest."),
         Key("queue", kinds.integer(1, 1024), "The queue size of the shared store."),
+        Key(
+            "networks",
+            kinds.list_of(kinds.line("the name of a network of libvirt's", r"[^/\s][^/]*", 200), MOST_NETWORKS),
+            "Networks of libvirt's, in place of the forwarded ports; their leases tell the guest's address.",
+        ),
     ),
-    later=("disks",),
+    lists={"disks": DISK, "shares": SHARE},
 )
 SSH: Final = Section(
     SshSettings,
@@ -163,8 +200,7 @@ SSH: Final = Section(
 STORE: Final = Section(
     StoreSettings,
     (
-        # A virtiofs tag has 36 bytes.
-        Key("share", kinds.line("a tag of at most 36 bytes", r"[^\s,]+", 36), "The tag of the shared store."),
+        Key("share", _TAG, "The tag of the shared store."),
         Key("mount_point", kinds.line(_GUEST_PATH_EXPECTED, _GUEST_PATH), "Where the guest has its store."),
         Key("ro_store", kinds.line(_GUEST_PATH_EXPECTED, _GUEST_PATH), "Where the guest mounts the share."),
         Key("rw_store", kinds.line(_GUEST_PATH_EXPECTED, _GUEST_PATH), "Where the writable layer is."),
@@ -182,6 +218,10 @@ CHECK: Final = Section(
 )
 # The guest's tables stand apart: a table is read with its own section, a key with its own kind.
 GUEST_TABLES: Final = {"watch": WATCH, "build": BUILD, "apply": APPLY, "machine": MACHINE, "ssh": SSH, "store": STORE}
+LIST_TEXTS: Final = {
+    "disks": "Disks, in the guest as /dev/vda and so on.",
+    "shares": "Further folders that the guest can mount.",
+}
 TABLE_TEXTS: Final = {
     "watch": "What is watched, and how patiently.",
     "build": "What is added to the call of nix build.",

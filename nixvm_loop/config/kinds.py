@@ -196,17 +196,18 @@ def forward() -> Kind:
     )
 
 
-def list_of(kind: Kind) -> Kind:
-    """A list, read to its end whatever its entries are."""
+def list_of(kind: Kind, most: int | None = None) -> Kind:
+    """A list, read to its end whatever its entries are, of at most so many."""
 
     def read(value: object, place: Place) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise ValueError("expected a list")  # noqa: TRY004  # as above
+        if most is not None and len(value) > most:
+            raise ValueError(f"expected at most {most} entries")
         return tuple(attempt(kind, entry, place.child(index)) for index, entry in enumerate(value))
 
-    return Kind(
-        read, {"type": "array", "items": dict(kind.schema)}, lambda values: [kind.write(value) for value in values]
-    )
+    schema = {"type": "array", "items": dict(kind.schema)} | ({} if most is None else {"maxItems": most})
+    return Kind(read, schema, lambda values: [kind.write(value) for value in values])
 
 
 def mapping_of(kind: Kind, name: Kind) -> Kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from nixvm_loop.config.keys import CHECK, GUEST, GUEST_TABLES, NAME, TABLE_TEXTS, Key, Section
+from nixvm_loop.config.keys import CHECK, GUEST, GUEST_TABLES, LIST_TEXTS, NAME, TABLE_TEXTS, Key, Section
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -36,7 +36,14 @@ def schema() -> dict[str, Any]:
 def _table(section: Section) -> dict[str, Any]:
     defaults = {field.name: field.default for field in dataclasses.fields(section.settings)}
     properties = {key.name: _key(key, defaults[key.target]) for key in section.keys}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+    properties |= {name: _list(name, listed) for name, listed in section.lists.items()}
+    required = {"required": list(section.required)} if section.required else {}
+    return {"type": "object", "additionalProperties": False, "properties": properties} | required
+
+
+def _list(name: str, section: Section) -> dict[str, Any]:
+    described = {"description": LIST_TEXTS[name], "type": "array", "items": _table(section), "default": []}
+    return described | {"maxItems": section.most}
 
 
 def _key(key: Key, settings_default: object) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from nixvm_loop.config.keys import (
     Section,
 )
 from nixvm_loop.config.kinds import Kind, attempt, line, list_of
+from nixvm_loop.config.machine import check_machines
 from nixvm_loop.config.problems import Place, ReportedError, dotted, shown
 from nixvm_loop.model.settings import CheckSettings, GuestSettings
 
@@ -44,7 +45,7 @@ def read_document(document: dict[str, Any], place: Place, default_state_dir: Pat
     guest = Kind(lambda value, there: _guest(value, there, default_state_dir), {})
     read = {name: attempt(guest, value, at.child(name)) for name, value in tables.items()}
     guests = {name: settings for name, settings in read.items() if settings is not None}
-    _check_ports(guests, at)
+    check_machines(guests, tables, at)
     return guests
 
 
@@ -84,6 +85,8 @@ def _table(section: Section) -> Kind:
         if not isinstance(value, dict):
             raise ValueError("expected a table")  # noqa: TRY004  # as above
         values = _read(section, value, place)
+        for name in (name for name in section.required if name not in value):
+            place.fail(f"the key `{name}` is missing")
         if len(place.problems) > before:
             raise ReportedError
         return section.settings(**values)
@@ -93,15 +96,18 @@ def _table(section: Section) -> Kind:
 
 def _read(section: Section, table: dict[str, Any], place: Place) -> dict[str, Any]:
     known = {key.name: key for key in section.keys}
-    names = (*known, *section.tables)
+    names = (*known, *section.tables, *section.lists)
     given = {**{key.name: key.default for key in section.keys if key.has_default}, **table}
     values: dict[str, Any] = {}
     for name, value in given.items():
         at = place.child(name)
         if name in known:
             values[known[name].target] = attempt(known[name].kind, value, at)
+        elif name in section.lists:
+            listed = section.lists[name]
+            values[name] = attempt(list_of(_table(listed), listed.most), value, at)
         else:
-            at.fail(_LATER if name in section.later else _unknown(name, names, place))
+            at.fail(_unknown(name, names, place))
     return values
 
 
@@ -121,7 +127,8 @@ def _all_paths(place: Place) -> Iterator[tuple[str | int, ...]]:
     if len(guest) == len(("guests", "NAME")):
         yield from ((*guest, key.name) for key in GUEST.keys)
         yield from ((*guest, table) for table in GUEST.tables)
-        yield from ((*guest, table, key.name) for table, section in GUEST_TABLES.items() for key in section.keys)
+        for table, section in GUEST_TABLES.items():
+            yield from ((*guest, table, name) for name in (*(key.name for key in section.keys), *section.lists))
 
 
 def _checks(value: object, place: Place) -> tuple[CheckSettings | None, ...] | None:
@@ -161,20 +168,3 @@ def _check_built_in(table: dict[str, Any], place: Place) -> None:
             place.child(key).fail(f"{name} is a built-in check: only `required` can be set")
     if "required" not in table:
         place.fail(f"{name} is a built-in check: the key `required` is missing, which is all that can be set")
-
-
-def _check_ports(guests: dict[str, GuestSettings], place: Place) -> None:
-    """No two guests, and no guest twice, may answer on one port of 127.0.0.1."""
-    taken: dict[int, Place] = {}
-    for name, guest in guests.items():
-        for port, at in _host_ports(guest, place.child(name).child("machine")):
-            if port in taken:
-                at.fail(f"port {port} of the host is also that of {dotted(taken[port].path)}")
-            taken.setdefault(port, at)
-
-
-def _host_ports(guest: GuestSettings, machine: Place) -> Iterator[tuple[int, Place]]:
-    if guest.machine is not None:
-        yield guest.machine.ssh_port, machine.child("ssh_port")
-        for index, forward in enumerate(guest.machine.forward):
-            yield forward.host_port, machine.child("forward").child(index)

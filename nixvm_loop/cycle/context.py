@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop import domain as libvirt_room
 from nixvm_loop import guest as guest_room
 from nixvm_loop.errors import DomainError, GuestError
+from nixvm_loop.model.settings import SSH_PORT
 from nixvm_loop.model.values import SshTarget
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from nixvm_loop.model.clock import Clock
     from nixvm_loop.model.settings import GuestSettings
 
-_SSH_PORT: Final = 22
 _PRELOAD_SWITCH_S: Final = 0.0005
 
 
@@ -145,17 +145,23 @@ class Context:
         """Whether only libvirt's leases tell the guest's address."""
         ssh = self.settings.ssh
         configured = ssh.host != "auto" or bool(ssh.proxy_command)
-        return not configured and self.settings.machine is None and definition.ssh_port is None
+        return not configured and self._forwarded(definition) is None
+
+    def _forwarded(self, definition: DomainXml) -> int | None:
+        """The port of 127.0.0.1 that leads to the guest's sshd, None for a guest that has an address of its own."""
+        machine = self.settings.machine
+        if machine is None:
+            return definition.ssh_port
+        return None if machine.networks else machine.ssh_port
 
     async def _targets(self, domain: libvirt_room.Domain, definition: DomainXml) -> tuple[SshTarget, ...]:
-        ssh, machine = self.settings.ssh, self.settings.machine
+        ssh = self.settings.ssh
         if ssh.host != "auto" or ssh.proxy_command:
             host = self.settings.name if ssh.host == "auto" else ssh.host
-            return (SshTarget(host, ssh.port or _SSH_PORT),)
+            return (SshTarget(host, ssh.port or SSH_PORT),)
         if not self.by_lease(definition):
-            forwarded = machine.ssh_port if machine is not None else definition.ssh_port
-            return (SshTarget("127.0.0.1", ssh.port or forwarded or _SSH_PORT),)
-        return tuple(SshTarget(address, ssh.port or _SSH_PORT) for address in await domain.addresses())
+            return (SshTarget("127.0.0.1", ssh.port or self._forwarded(definition) or SSH_PORT),)
+        return tuple(SshTarget(address, ssh.port or SSH_PORT) for address in await domain.addresses())
 
 
 def not_running(settings: GuestSettings) -> GuestError:

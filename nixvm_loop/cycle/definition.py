@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import domainxml
 from nixvm_loop import guest as guest_room
+from nixvm_loop.domain import storeview
 from nixvm_loop.domain.access import can_traverse
+from nixvm_loop.domainxml import HostStore, StoreMode
 from nixvm_loop.domainxml.patch import not_direct
-from nixvm_loop.domainxml.values import LOOPBACK
+from nixvm_loop.domainxml.values import STORE_DIR
 from nixvm_loop.errors import DomainError, UsageError
 
 if TYPE_CHECKING:
@@ -62,26 +63,14 @@ def check_ours(settings: GuestSettings, definition: DomainXml) -> None:
         )
 
 
-def check_ports(wanted: DomainXml, live: DomainXml | None) -> None:
-    """Make sure that the ports to be forwarded are free, or the running domain's own, before that one is stopped.
-
-    Raises:
-        DomainError: another program has one of them.
-    """
-    held = live.forwards if live is not None else ()
-    for forward in wanted.forwards:
-        if forward.host_port in {other.host_port for other in held}:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOOPBACK, forward.host_port))
-            except OSError as error:
-                raise DomainError(
-                    f"port {forward.host_port} of {LOOPBACK} cannot be used: {error.strerror}",
-                    hint="set machine.ssh_port (or machine.forward) to a free port;"
-                    f" `ss -ltnp 'sport = :{forward.host_port}'` shows who has it",
-                ) from error
+def check_shared(settings: GuestSettings, definition: DomainXml) -> None:
+    """Raises DomainError for a domain of ours that has no store for a system to run from."""
+    if definition.owner is not None and definition.owner.store is StoreMode.ABSENT:
+        raise DomainError(
+            f"domain {settings.domain} was created without the shared store (create --no-virtiofs), so that no system"
+            " can be booted from it",
+            hint="nixvm-loop create puts the shared store back, from the domain's next start on",
+        )
 
 
 def boots(definition: DomainXml, wanted: BootConfig) -> bool:
@@ -92,10 +81,23 @@ def boots(definition: DomainXml, wanted: BootConfig) -> bool:
 async def boot_for(context: Context, hypervisor: Connection, generation: Generation) -> BootConfig:
     """The fixed links where QEMU's user can follow them, else the store paths that they lead to."""
     host = await hypervisor.host()
-    if reachable(generation.directory, host):
+    settings = context.settings
+    store = HostStore() if settings.machine is None else host_store(settings, settings.machine, host)
+    # Where libvirt gives disks to QEMU's user, it does so with kernel and initrd: the links would lead it to the store.
+    given_away = settings.machine is not None and settings.machine.disks and store.folder != STORE_DIR
+    if reachable(generation.directory, host) and not given_away:
         generations = context.generations
         return BootConfig(str(generations.kernel_link), str(generations.initrd_link), generation.cmdline)
-    return BootConfig(str(generation.kernel), str(generation.initrd), generation.cmdline)
+    folder = store if given_away else HostStore()
+    return BootConfig(folder.path(str(generation.kernel)), folder.path(str(generation.initrd)), generation.cmdline)
+
+
+def host_store(settings: GuestSettings, machine: MachineSettings, host: HostFacts) -> HostStore:
+    """How a domain of ours gets at the store: as it is, unless only a read-only mount of it keeps it as it is."""
+    needed = bool(machine.disks) or not host.readonly_share
+    # Of libvirt's drivers only QEMU's shares folders.
+    ours = settings.on_this_host and settings.libvirt_uri.startswith("qemu:")
+    return storeview.available() if needed and ours else HostStore()
 
 
 def reachable(folder: Path, host: HostFacts) -> bool:
@@ -187,12 +189,14 @@ def owned(
     *,
     uuid: str | None,
     key: str | None,
+    store: StoreMode = StoreMode.SHARED,
 ) -> str:
     """The XML of a domain that nixvm-loop owns."""
     return domainxml.create(
         machine,
         name=settings.domain,
-        owner=domainxml.Owner(settings.name, str(settings.state_dir)),
+        owner=domainxml.Owner(settings.name, str(settings.state_dir), store),
+        store=host_store(settings, machine, host),
         share=settings.store.share,
         host=host,
         ssh_public_key=key,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import guest as guest_room
 from nixvm_loop import nix, verify
+from nixvm_loop.domain.storeview import STORE, VIEW
 from nixvm_loop.errors import BuildError, GenerationError
 from nixvm_loop.events.types import CheckFinished, Notice
 from nixvm_loop.journal import LastSeen
@@ -177,7 +178,11 @@ async def _user_checks(
 
 
 def _resolved(path: str | None) -> Path | None:
-    return Path(path).resolve() if path else None
+    if not path:
+        return None
+    resolved = Path(path).resolve()
+    # What is read through the view is the store's.
+    return STORE / resolved.relative_to(VIEW) if resolved.is_relative_to(VIEW) else resolved
 
 
 def _release(kernel: Path) -> str | None:

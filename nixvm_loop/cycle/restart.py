@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from nixvm_loop import console, domainxml
+from nixvm_loop.cycle import needs
 from nixvm_loop.cycle.boot import BootWatch, reach_booting
-from nixvm_loop.cycle.definition import check_ports, definition_for, keep_started
+from nixvm_loop.cycle.definition import definition_for, keep_started
 from nixvm_loop.cycle.stage import stage
 from nixvm_loop.domain import StopResult
 from nixvm_loop.errors import DomainError, GenerationError
@@ -68,8 +69,11 @@ async def point(context: Context, domain: Domain, generation: Generation, defini
     with stage(emit, context.clock, Stage.FLIP):
         previous = context.generations.current_or_none()
         hypervisor = await context.link.hypervisor()
+        wanted = domainxml.read(definition)
+        await needs.check(context.settings, hypervisor, wanted)
         if context.settings.machine is not None and context.settings.on_this_host:
-            check_ports(domainxml.read(definition), await domain.running())
+            needs.check_ports(wanted, await domain.running())
+        await needs.provide(context.settings, wanted)
         flip(context, generation, emit)
         try:
             return await hypervisor.define(definition)

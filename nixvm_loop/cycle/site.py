@@ -61,6 +61,7 @@ async def survey(context: Context, emit: Emit) -> Site:
     defined = domainxml.read(text)
     if settings.machine is not None:
         definition.check_ours(settings, defined)
+        definition.check_shared(settings, defined)
     definition.check_bootable(defined)
     identity.check(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
     current = _current(context, emit)

@@ -52,6 +52,19 @@ def can_open(path: Path, uid: int, gids: Collection[int], stat: Callable[[Path],
     return modes.S_ISCHR(found.st_mode) and (uid == 0 or _may(found, uid, gids, modes.S_IROTH | modes.S_IWOTH))
 
 
+def may_use(found: Stat, uid: int, gids: Collection[int], *, write: bool) -> bool:
+    """Whether the user may read (and write) the file, by its mode alone."""
+    return uid == 0 or _may(found, uid, gids, modes.S_IROTH | (modes.S_IWOTH if write else 0))
+
+
+def has_access_list(path: Path) -> bool:
+    """Whether more than the mode says who may use the file."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except OSError:
+        return False
+
+
 def _may(found: Stat, uid: int, gids: Collection[int], wanted: int) -> bool:
     """Whether the owner's, the group's or the others' bits (the first that apply) hold all of `wanted`."""
     shift = 6 if found.st_uid == uid else 3 if found.st_gid in gids else 0

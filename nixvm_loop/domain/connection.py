@@ -10,6 +10,7 @@ from nixvm_loop.domain.domain import Domain
 from nixvm_loop.domain.faults import ask, explain, not_found
 from nixvm_loop.domain.host import probe
 from nixvm_loop.domain.lifecycle import EventHub
+from nixvm_loop.errors import DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +107,16 @@ class Connection:
         flags = library().VIR_CONNECT_LIST_NETWORKS_INACTIVE
         handles = await ask("asking for the networks", self.handle.listAllNetworks, flags)
         return frozenset(handle.name() for handle in handles)
+
+    async def require_networks(self, names: tuple[str, ...]) -> None:
+        """Make sure that these networks are there and active."""
+        for name in names:
+            network = await ask(f"looking for network {name}", self.handle.networkLookupByName, name)
+            if not await ask(f"looking at network {name}", network.isActive):
+                raise DomainError(
+                    f"libvirt's network {name} is not active",
+                    hint=f"`virsh net-start {name}`; `virsh net-autostart {name}` does it at every start of the host",
+                )
 
     async def define(self, xml: str) -> Domain:
         """Define a domain, or what a defined one is from its next start on."""

@@ -5,15 +5,17 @@ from nixvm_loop.domainxml.compare import differences
 from nixvm_loop.domainxml.create import create
 from nixvm_loop.domainxml.patch import with_boot
 from nixvm_loop.domainxml.read import read
-from nixvm_loop.domainxml.values import DomainXml, HostFacts, Interface, Owner, Share
+from nixvm_loop.domainxml.values import DomainXml, HostFacts, HostStore, Interface, Owner, Share, StoreMode
 
 __all__ = [
     "Adoption",
     "DomainXml",
     "HostFacts",
+    "HostStore",
     "Interface",
     "Owner",
     "Share",
+    "StoreMode",
     "adopt",
     "create",
     "differences",

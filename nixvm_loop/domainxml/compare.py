@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 # Lists that have to be exactly as wanted: an element too many (a port, a key) is a difference.
 _WHOLE: Final = frozenset({f"{{{QEMU_NAMESPACE}}}commandline", "oemStrings", "portForward"})
 # What libvirt never adds by itself, so that its presence in one definition only is a difference.
-_OPTIONAL: Final = ("os/loader", "sysinfo", "devices/filesystem/readonly", f"{{{QEMU_NAMESPACE}}}commandline")
+_OPTIONAL: Final = (
+    "os/loader",
+    "sysinfo",
+    "memoryBacking",
+    "seclabel[@type='none']",
+    f"{{{QEMU_NAMESPACE}}}commandline",
+)
+# The same, wherever it stands.
+_NEVER_ADDED: Final = frozenset({"disk", "filesystem", "interface", "readonly"})
+_NAMED_BY: Final = ("file", "dev", "dir", "network")
 _PREFIXES: Final = {f"{{{QEMU_NAMESPACE}}}": "qemu:", f"{{{OWNER_NAMESPACE}}}": "nixvm-loop:"}
 
 
@@ -68,18 +77,23 @@ def _children_differ(old: _Element, new: _Element, path: str) -> Iterator[str]:
         child_path = f"{path}/{_name(child)}".lstrip("/")
         candidates = [element for element in left if element.tag == child.tag]
         if not candidates:
-            yield f"{child_path}: missing"
+            label = _label(child) if child.tag in _NEVER_ADDED else ""
+            yield f"{child_path}: {label + ' is ' if label else ''}missing"
             continue
         # The nearest of several devices of a kind is the one that is meant.
         match = min(candidates, key=lambda element: sum(1 for _ in _differences(element, child, child_path)))
         left.remove(match)
         yield from _differences(match, child, child_path)
-    if new.tag in _WHOLE:
-        for element in left:
-            yield f"{path}/{_name(element)}: {_label(element)} is not wanted any more".lstrip("/")
+    for element in left:
+        if new.tag in _WHOLE or element.tag in _NEVER_ADDED:
+            label = _label(element)
+            yield f"{path}/{_name(element)}: {label + ' is ' if label else ''}not wanted any more".lstrip("/")
 
 
 def _label(element: _Element) -> str:
+    source = element.find("source")
+    if source is not None:
+        return next(filter(None, map(source.get, _NAMED_BY)), "")
     return (element.text or "").strip() or " ".join(f"{key}={value}" for key, value in element.items())
 
 

@@ -13,6 +13,7 @@ from nixvm_loop.domainxml.values import (
     Interface,
     Owner,
     Share,
+    StoreMode,
 )
 from nixvm_loop.model.settings import Forward
 
@@ -114,4 +115,5 @@ def _owner(root: _Element) -> Owner | None:
     guest = root.find(f"metadata/{{{OWNER_NAMESPACE}}}guest")
     if guest is None:
         return None
-    return Owner(guest.get("name", ""), guest.get("state", ""))
+    absent = guest.get("store") == StoreMode.ABSENT
+    return Owner(guest.get("name", ""), guest.get("state", ""), StoreMode.ABSENT if absent else StoreMode.SHARED)

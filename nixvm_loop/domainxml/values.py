@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
-from nixvm_loop.model.settings import Forward  # noqa: TC001  # dataclass tools read it at run time
+from nixvm_loop.model.settings import SSH_PORT, Forward
 
 QEMU_NAMESPACE: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
 OWNER_NAMESPACE: Final = "urn:nixvm-loop:domain:1"
 BOOT_NAMESPACE: Final = "urn:nixvm-loop:boot:1"
 LOOPBACK: Final = "127.0.0.1"
 CREDENTIAL_PREFIX: Final = "io.systemd.credential:"
-SSH_PORT: Final = 22
+STORE_DIR: Final = "/nix/store"
+
+
+class StoreMode(StrEnum):
+    """Whether a domain of ours has the host's store, or is to do without as in production."""
+
+    SHARED = "shared"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class HostStore:
+    """How a domain of ours gets at the host's store.
+
+    Attributes:
+        folder: What is shared, and what kernel and initrd are read from: the store, or a mount of it.
+        unchanging: Whether that is mounted read-only, so that not even libvirt can give its files another owner.
+    """
+
+    folder: str = STORE_DIR
+    unchanging: bool = False
+
+    def path(self, path: str) -> str:
+        """A store path below that folder; any other path stays as it is."""
+        inside = path.startswith(f"{STORE_DIR}/")
+        return self.folder + path.removeprefix(STORE_DIR) if inside else path
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +67,7 @@ class Owner:
 
     guest: str
     state_dir: str
+    store: StoreMode = StoreMode.SHARED
 
 
 @dataclass(frozen=True, slots=True)

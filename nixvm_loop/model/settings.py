@@ -6,6 +6,9 @@ from collections.abc import Mapping  # noqa: TC003  # read at run time by datacl
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  # as above
+from typing import Final
+
+SSH_PORT: Final = 22
 
 
 class OnChange(StrEnum):
@@ -85,9 +88,54 @@ class Forward:
     guest_port: int
 
 
+class DiskFormat(StrEnum):
+    """How a disk's content is laid out."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A file or block device of the host that the guest has as a disk.
+
+    Attributes:
+        format: None goes by the name (`.qcow2` is qcow2, all else raw), never by the content, which is the guest's.
+    """
+
+    path: Path
+    format: DiskFormat | None = None
+    readonly: bool = False
+
+    @property
+    def layout(self) -> DiskFormat:
+        """The format that it is opened with."""
+        named = DiskFormat.QCOW2 if self.path.suffix == ".qcow2" else DiskFormat.RAW
+        return self.format or named
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a block device, by its place: what is a disk must not hang on what is there just now."""
+        return self.path.is_relative_to("/dev") and not self.path.is_relative_to("/dev/shm")  # noqa: S108  # no file is made
+
+
+@dataclass(frozen=True, slots=True)
+class FolderShare:
+    """A folder of the host that the guest can mount by its tag, beside the store."""
+
+    tag: str
+    source: Path
+    readonly: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class MachineSettings:
-    """The domain that nixvm-loop defines and owns."""
+    """The domain that nixvm-loop defines and owns.
+
+    Attributes:
+        ssh_port: What 127.0.0.1 answers on for the guest's sshd, as long as there are no `networks`; so with `forward`.
+        networks: Libvirt's networks, a card in each; without any, the guest has a network of its own behind the host's.
+    """
 
     memory_bytes: int = 2 * 2**30
     vcpus: int = 2
@@ -95,6 +143,14 @@ class MachineSettings:
     ssh_port: int = 2222
     forward: tuple[Forward, ...] = ()
     queue: int = 1024
+    networks: tuple[str, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    shares: tuple[FolderShare, ...] = ()
+
+    @property
+    def forwards(self) -> tuple[Forward, ...]:
+        """The ports of 127.0.0.1 that lead into the guest; none where it has an address of its own."""
+        return () if self.networks else (Forward(self.ssh_port, SSH_PORT), *self.forward)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ LIBVIRT: Final = (
         Source.LIBVIRT,
         r"no network with matching name '(?P<network>[^']*)'",
         "libvirt has no network {network}",
-        "`virsh net-list --all` shows those that it has; correct the domain's <interface>",
+        "`virsh net-list --all` shows those that it has, `virsh net-define FILE` adds one; or correct machine.networks"
+        " (or the <interface> of your own domain)",
     ),
     signature(
         "queue-too-large",
@@ -86,6 +87,35 @@ LIBVIRT: Final = (
         "virtiofsd is not installed where libvirt looks for it",
         "install virtiofsd (Debian 12: qemu-system-common; NixOS: virtualisation.libvirtd.qemu.vhostUserPackages ="
         " [ pkgs.virtiofsd ])",
+    ),
+    signature(
+        "no-store-view",
+        Source.LIBVIRT,
+        r"virtiofs export directory '(?P<path>/run/nixvm-loop/store)' does not exist",
+        "{path}, the read-only mount of the host's store, is not there: it goes with each boot of the host",
+        "nixvm-loop rebuild, run by root, mounts it and starts the guest",
+    ),
+    signature(
+        "disk-forbidden",
+        Source.LIBVIRT,
+        r"(?:Could not open|Cannot access storage file) '(?P<path>[^']+)'[^\n]*: Permission denied",
+        "QEMU's user may not use the disk {path}",
+        "every folder on the way must be open to it (`chmod o+x`, or `setfacl -m u:USER:x`), and the file itself"
+        " (`setfacl -m u:USER:rw`); Debian's QEMU runs as libvirt-qemu, NixOS's as qemu-libvirtd",
+    ),
+    signature(
+        "disk-format",
+        Source.LIBVIRT,
+        r"(?P<words>Image is not in qcow2 format)",
+        "a disk's content is not what its format says: {words}",
+        'set format = "raw" for it in machine.disks, or name an image made by `qemu-img create -f qcow2`',
+    ),
+    signature(
+        "disk-in-use",
+        Source.LIBVIRT,
+        r"(?P<words>Failed to get \S+ lock)",
+        "another QEMU uses one of the domain's disks",
+        "stop the domain that has it (`virsh list`), or give this one another disk",
     ),
     signature(
         "no-share-folder",

@@ -107,7 +107,7 @@ vcpus = true
 forward = [
   "80",
 ]
-disks = []
+disks = [{ path = "a", size = "1GiB" }, {}]
 [[guests.demo.checks]]
 name = "system"
 command = "x"
@@ -120,7 +120,7 @@ timeout = "1"
     )
     with pytest.raises(ConfigError) as caught:
         load(file)
-    assert caught.value.message == "nixvm-loop.toml: 23 problems"
+    assert caught.value.message == "nixvm-loop.toml: 24 problems"
     assert "\n".join(caught.value.details) == snapshot("""\
 nixvm-loop.toml:1: notify: not available in this version
 nixvm-loop.toml:2: guest: unknown key; did you mean guests?
@@ -138,7 +138,8 @@ nixvm-loop.toml:17: guests.demo.machine.queue: expected a whole number from 1 to
 nixvm-loop.toml:18: guests.demo.machine.memory: expected a size from "64MiB" to "16384GiB", not "9999999GiB"
 nixvm-loop.toml:19: guests.demo.machine.vcpus: expected a whole number from 1 to 255, not true
 nixvm-loop.toml:20: guests.demo.machine.forward[0]: expected a port of the host and one of the guest, such as "8080:80", not "80"
-nixvm-loop.toml:23: guests.demo.machine.disks: not available in this version
+nixvm-loop.toml:23: guests.demo.machine.disks[0].size: unknown key; known here: format, path, readonly
+nixvm-loop.toml:23: guests.demo.machine.disks[1]: the key `path` is missing
 nixvm-loop.toml:24: guests.demo.checks[0]: "system" is a built-in check: the key `required` is missing, which is all that can be set
 nixvm-loop.toml:26: guests.demo.checks[0].command: "system" is a built-in check: only `required` can be set
 nixvm-loop.toml:27: guests.demo.checks[1]: the key `command` is missing; did you mean the check "failed-units"?
