@@ -11,7 +11,7 @@ export LC_ALL=C
 
 # Loaded by the initrd, in this order with what they depend on; then those that the system loads once sshd runs.
 early_modules=(virtio_pci virtiofs overlay virtio_net)
-late_modules=(button evdev virtio_rng pvpanic_mmio pvpanic_pci)
+late_modules=(virtio_blk button evdev virtio_rng pvpanic_mmio pvpanic_pci)
 
 fail() {
   echo "assets.sh: $*" >&2

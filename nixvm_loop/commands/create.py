@@ -14,6 +14,7 @@ from nixvm_loop.cycle import needs
 from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, host_store, own_key, owned
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.decide import Wish
+from nixvm_loop.domain.storeview import VIEW
 from nixvm_loop.domainxml import StoreMode
 from nixvm_loop.errors import DomainError, UsageError
 from nixvm_loop.events.types import Notice
@@ -35,8 +36,9 @@ _NOT_ENFORCED: Final = (
     "the host does not enforce that the guest only reads the host's store: root in the guest could change it"
 )
 _ENFORCE: Final = (
-    "nixvm-loop create, run by root, puts a read-only mount of the store in its place; libvirt 11 with virtiofsd 1.13"
-    " needs none"
+    "let root mount the store read-only where nixvm-loop looks for it, and create again: `mkdir -p {view} &&"
+    " mount --bind /nix/store {view} && mount -o remount,bind,ro {view}`; libvirt 11 with virtiofsd 1.13 needs no such"
+    " mount"
 )
 
 
@@ -142,7 +144,7 @@ async def _tell(plan: _Plan, done: str) -> None:
     context.emitter(Notice(Severity.INFO, f"domain {settings.domain} is {done}", hint))
     host = await plan.hypervisor.host()
     if not host.readonly_share and not host_store(settings, plan.machine, host).unchanging:
-        context.emitter(Notice(Severity.WARNING, _NOT_ENFORCED, _ENFORCE))
+        context.emitter(Notice(Severity.WARNING, _NOT_ENFORCED, _ENFORCE.format(view=VIEW)))
 
 
 def _key_so_far(context: Context) -> str | None:

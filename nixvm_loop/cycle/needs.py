@@ -73,7 +73,7 @@ def _check_disk(disk: Disk, key: str, host: HostFacts, store: HostStore) -> None
         raise DomainError(
             f"{key}: QEMU's user (uid {host.qemu_uid}) may not {way} {disk.path}",
             hint=f"`setfacl -m u:{host.qemu_uid}:{'r' if disk.readonly else 'rw'} {disk.path}` lets it; libvirt itself"
-            " would give it the kernel in the store as well, unless root runs nixvm-loop, which mounts that read-only",
+            f" would, were the store mounted read-only on {storeview.VIEW}, which nixvm-loop does as root",
         )
 
 

@@ -78,7 +78,7 @@ def _children_differ(old: _Element, new: _Element, path: str) -> Iterator[str]:
         candidates = [element for element in left if element.tag == child.tag]
         if not candidates:
             label = _label(child) if child.tag in _NEVER_ADDED else ""
-            yield f"{child_path}: {label + ' is ' if label else ''}missing"
+            yield f"{child_path}: {f'{label} is new' if label else 'missing'}"
             continue
         # The nearest of several devices of a kind is the one that is meant.
         match = min(candidates, key=lambda element: sum(1 for _ in _differences(element, child, child_path)))

@@ -93,7 +93,7 @@ LIBVIRT: Final = (
         Source.LIBVIRT,
         r"virtiofs export directory '(?P<path>/run/nixvm-loop/store)' does not exist",
         "{path}, the read-only mount of the host's store, is not there: it goes with each boot of the host",
-        "nixvm-loop rebuild, run by root, mounts it and starts the guest",
+        "nixvm-loop rebuild starts the guest: as root it mounts that again, as another user it does without",
     ),
     signature(
         "disk-forbidden",
