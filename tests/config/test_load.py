@@ -11,7 +11,17 @@ from inline_snapshot import snapshot
 
 from nixvm_loop.config import load, loads
 from nixvm_loop.errors import ConfigError
-from nixvm_loop.model.settings import CheckSettings, Forward, GuestSettings, HostKeyPolicy, MachineSettings, OnChange
+from nixvm_loop.model.settings import (
+    CheckSettings,
+    Disk,
+    DiskFormat,
+    FolderShare,
+    Forward,
+    GuestSettings,
+    HostKeyPolicy,
+    MachineSettings,
+    OnChange,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,6 +223,31 @@ def test_what_should_be_a_table(text: str) -> None:
         ("keep = 0", "keep: expected a whole number from 1 to 1000, not 0"),
         ("keep = 1.0", "keep: expected a whole number from 1 to 1000, not 1.0"),
         ('machine.vcpus = "2"', 'machine.vcpus: expected a whole number from 1 to 255, not "2"'),
+        ("machine.networks = ['a/b']", 'machine.networks[0]: expected the name of a network of libvirt\'s, not "a/b"'),
+        ("machine.networks = 'default'", 'machine.networks: expected a list, not "default"'),
+        ("machine.networks = ['a', 'a', 'a', 'a', 'a']", "machine.networks: expected at most 4 entries, not a list"),
+        ("machine.disks = ['a']", 'machine.disks[0]: expected a table, not "a"'),
+        ("machine.disks = { path = 'a' }", "machine.disks: expected a list, not a table"),
+        ("machine.disks = [{ format = 'raw' }]", "machine.disks[0]: the key `path` is missing"),
+        (
+            "machine.disks = [{ path = 'a', size = 1 }]",
+            "machine.disks[0].size: unknown key; known here: format, path, readonly",
+        ),
+        (
+            "machine.disks = [{ path = 'a', form = 'raw' }]",
+            "machine.disks[0].form: unknown key; did you mean guests.demo.machine.disks[0].format?",
+        ),
+        (
+            "machine.disks = [{ path = 'a', format = 'vdi' }]",
+            'machine.disks[0].format: expected "raw" or "qcow2", not "vdi"',
+        ),
+        ("machine.disks = [{ path = 'a', readonly = 1 }]", "machine.disks[0].readonly: expected true or false, not 1"),
+        ("machine.shares = [{ tag = 'a' }]", "machine.shares[0]: the key `source` is missing"),
+        (
+            "machine.shares = [{ tag = 'a b', source = '/a' }]",
+            'machine.shares[0].tag: expected a tag of at most 36 bytes, not "a b"',
+        ),
+        ("disks = []", "disks: unknown key; did you mean guests.demo.machine.disks?"),
         ("machine.ssh_port = 65536", "machine.ssh_port: expected a whole number from 1 to 65535, not 65536"),
         ('machine.memory = "1MiB"', 'machine.memory: expected a size from "64MiB" to "16384GiB", not "1MiB"'),
         ('watch.on_change = "stop"', 'watch.on_change: expected "cancel" or "finish", not "stop"'),
@@ -262,7 +297,15 @@ def test_control_characters(key: str, character: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["watch.paths", "watch.ignore", "build.options", "apply.kernel_params", "ssh.proxy_command", "machine.forward"],
+    [
+        "watch.paths",
+        "watch.ignore",
+        "build.options",
+        "apply.kernel_params",
+        "ssh.proxy_command",
+        "machine.forward",
+        "machine.networks",
+    ],
 )
 def test_control_characters_in_lists(key: str) -> None:
     """Lists of words are as strict as single ones, and each bad entry is named."""
@@ -324,6 +367,65 @@ ssh_port = 2223
     )
 
 
+def test_a_machine_with_all_that_it_may_have(tmp_path: Path) -> None:
+    """Relative paths start at the file's folder; what is left out has its default."""
+    file = tmp_path / "nixvm-loop.toml"
+    file.write_text("""
+[guests.demo.machine]
+networks = ["default", "isolated one"]
+shares = [{ tag = "home", source = "../home", readonly = true }]
+[[guests.demo.machine.disks]]
+path = "data.qcow2"
+[[guests.demo.machine.disks]]
+path = "/dev/vg/data"
+format = "auto"
+readonly = true
+""")
+    machine = load(file).guests["demo"].machine
+    assert machine is not None
+    assert machine.networks == ("default", "isolated one")
+    assert machine.forwards == ()
+    assert machine.disks == (Disk(tmp_path / "data.qcow2"), Disk(Path("/dev/vg/data"), readonly=True))
+    assert [disk.layout for disk in machine.disks] == [DiskFormat.QCOW2, DiskFormat.RAW]
+    assert machine.shares == (FolderShare("home", tmp_path.parent / "home", readonly=True),)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("machine = { networks = ['default'], ssh_port = 2222 }", ["machine.ssh_port"]),
+        ("machine = { networks = ['default'], forward = ['8080:80'] }", ["machine.forward"]),
+        ("machine = { networks = ['default'], forward = [] }", []),
+        ("machine = { networks = [], ssh_port = 2222, forward = ['8080:80'] }", []),
+    ],
+)
+def test_ports_and_networks_are_either_or(text: str, expected: list[str]) -> None:
+    """A port that would lead nowhere is a problem at its place, not a surprise later."""
+    if not expected:
+        assert guest(text).machine is not None
+        return
+    found = problems(text)
+    assert [problem.partition(":")[0] for problem in found] == expected
+    assert all("guests.demo.machine.networks" in problem for problem in found)
+
+
+def test_ports_of_guests_in_networks_are_free() -> None:
+    """Two guests in networks of libvirt's do not both take port 2222 of the host."""
+    text = "[guests.a.machine]\nnetworks = ['default']\n[guests.b.machine]\nnetworks = ['default']\n[guests.c.machine]"
+    assert set(loads(text, Path("/x.toml")).guests) == {"a", "b", "c"}
+
+
+def test_tags_and_disks_are_taken_once() -> None:
+    """One tag for two folders, the store's included, and one file for two disks, however it is written."""
+    shares = "[{ tag = 'a', source = '/a' }, { tag = 'my-store', source = '/b' }, { tag = 'a', source = '/c' }]"
+    disks = "[{ path = '/d/a.img' }, { path = '/d/../d/a.img' }]"
+    assert problems(f"machine = {{ shares = {shares}, disks = {disks} }}\nstore.share = 'my-store'") == [
+        'machine.shares[1].tag: the tag "my-store" is also the shared store\'s',
+        'machine.shares[2].tag: the tag "a" is also that of another share',
+        'machine.disks[1].path: there is another disk with the path "/d/a.img"',
+    ]
+
+
 VALUES = st.recursive(
     st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"), max_size=8),
     lambda inner: st.lists(inner, max_size=3),
@@ -335,6 +437,9 @@ KEYS += [
     "apply.mode",
     "machine.memory",
     "machine.forward",
+    "machine.networks",
+    "machine.disks",
+    "machine.shares",
     "ssh.key",
     "store.warn_at",
     "checks",

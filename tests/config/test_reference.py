@@ -83,3 +83,20 @@ def test_the_schema_has_the_patterns_of_the_reader() -> None:
                 assert re.search(described["pattern"], value), key
             if "enum" in described:
                 assert value in described["enum"], key
+
+
+@pytest.mark.parametrize("name", ["disks", "shares"])
+def test_lists_of_tables(name: str) -> None:
+    """Each has a sentence with an example, which has all keys of the schema with their defaults and can be loaded."""
+    described = GUEST["properties"]["machine"]["properties"][name]
+    entry = described["items"]
+    assert entry["additionalProperties"] is False
+    assert all(re.fullmatch(r"[A-Z].*\.", key["description"]) for key in entry["properties"].values())
+    above = " ".join(TEXT.partition(f"# {name} = []")[0].rpartition("\n\n")[2].replace("# ", "").split())
+    example = above[above.index("[{") : above.index("}]") + 2]
+    (shown,) = tomllib.loads(f"x = {example}")["x"]
+    assert list(shown) == list(entry["properties"])
+    for key, value in shown.items():
+        if key not in entry["required"]:
+            assert value == entry["properties"][key]["default"]
+    assert loads(f"[guests.demo.machine]\n{name} = {example}", FILE).guests["demo"].machine is not None
