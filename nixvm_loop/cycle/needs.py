@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.cycle.definition import host_store
 from nixvm_loop.domain import storeview
-from nixvm_loop.domain.access import has_access_list, may_use
+from nixvm_loop.domain.access import can_traverse, has_access_list, may_use
 from nixvm_loop.domainxml.values import LOOPBACK
 from nixvm_loop.errors import DomainError
 
@@ -65,6 +65,7 @@ def _check_disk(disk: Disk, key: str, host: HostFacts, store: HostStore) -> None
     if not disk.is_device and not stat.S_ISREG(found.st_mode):
         hint = "name a block device by its path below /dev" if stat.S_ISBLK(found.st_mode) else None
         raise DomainError(f"{key}: {disk.path} is not a file", hint=hint)
+    _check_way(disk.path, key, host)
     # With the store read-only for it, libvirt itself gives the disk to QEMU's user.
     if store.unchanging or host.qemu_uid is None or has_access_list(disk.path):
         return
@@ -75,6 +76,20 @@ def _check_disk(disk: Disk, key: str, host: HostFacts, store: HostStore) -> None
             hint=f"`setfacl -m u:{host.qemu_uid}:{'r' if disk.readonly else 'rw'} {disk.path}` lets it; libvirt itself"
             f" would, were the store mounted read-only on {storeview.VIEW}, which nixvm-loop does as root",
         )
+
+
+def _check_way(path: Path, key: str, host: HostFacts) -> None:
+    """Libvirt lets QEMU's user use the file, but opens no folder for it."""
+    if host.qemu_uid is None:
+        return
+    for folder in reversed(path.resolve().parents):
+        if not can_traverse(folder, host.qemu_uid, host.qemu_gids) and not has_access_list(folder):
+            raise DomainError(
+                f"{key}: QEMU's user (uid {host.qemu_uid}) may not enter {folder}",
+                hint=f"`setfacl -m u:{host.qemu_uid}:x {folder}` (or `chmod o+x`) lets it, or put the disk elsewhere",
+            )
+        if has_access_list(folder):
+            return  # what is below was not judged
 
 
 def _check_share(share: FolderShare, key: str, host: HostFacts) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +15,20 @@ from nixvm_loop.errors import DomainError
 from nixvm_loop.model.settings import Disk, DiskFormat, FolderShare, GuestSettings, MachineSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 NETWORK = "<network><name>{}</name><bridge name='{}'/><ip address='10.9.{}.1' netmask='255.255.255.0'/></network>"
 NODE = "<node><domain type='test'><name>test</name><memory>65536</memory><os><type>hvm</type></os></domain>{}</node>"
 QEMU = 64055
 HOST = HostFacts("x86_64", False, "none", False, False, None, QEMU, (QEMU,), 9_000_000)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 @pytest.fixture
@@ -67,9 +76,9 @@ async def test_networks(connection: Connection) -> None:
     assert "virsh net-list --all" in str(gone.hint)
 
 
-async def test_disks_that_are_there(connection: Connection, tmp_path: Path) -> None:
+async def test_disks_that_are_there(connection: Connection, folder: Path) -> None:
     """A file that QEMU's user may use as it is to be used."""
-    image = tmp_path / "a.img"
+    image = folder / "a.img"
     image.touch()
     image.chmod(0o606)
     await check(connection, MachineSettings(disks=(Disk(image),)))
@@ -77,13 +86,13 @@ async def test_disks_that_are_there(connection: Connection, tmp_path: Path) -> N
     await check(connection, MachineSettings(disks=(Disk(image, readonly=True),)))
 
 
-async def test_a_disk_that_is_missing(connection: Connection, tmp_path: Path) -> None:
+async def test_a_disk_that_is_missing(connection: Connection, folder: Path) -> None:
     """The key and the path are named, and the command that makes one of its format."""
-    image = tmp_path / "data.qcow2"
+    image = folder / "data.qcow2"
     error = await refused(connection, MachineSettings(disks=(Disk(image),)))
     assert error.message == f"guests.demo.machine.disks[0]: {image} does not exist"
     assert f"qemu-img create -f qcow2 {image}" in str(error.hint)
-    error = await refused(connection, MachineSettings(disks=(Disk(tmp_path / "b", DiskFormat.RAW),)))
+    error = await refused(connection, MachineSettings(disks=(Disk(folder / "b", DiskFormat.RAW),)))
     assert "qemu-img create -f raw" in str(error.hint)
 
 
@@ -101,9 +110,9 @@ async def test_what_is_no_disk(connection: Connection, path: str, said: str) -> 
     assert error.message == f"guests.demo.machine.disks[0]: {said}"
 
 
-async def test_a_disk_that_is_closed_to_qemu(connection: Connection, tmp_path: Path) -> None:
+async def test_a_disk_that_is_closed_to_qemu(connection: Connection, folder: Path) -> None:
     """Where libvirt must not give it away, its mode has to let QEMU's user in, or its access list."""
-    image = tmp_path / "a.img"
+    image = folder / "a.img"
     image.touch()
     image.chmod(0o644)
     error = await refused(connection, MachineSettings(disks=(Disk(image),)))
@@ -114,6 +123,20 @@ async def test_a_disk_that_is_closed_to_qemu(connection: Connection, tmp_path: P
     except OSError as failed:
         pytest.skip(f"no access lists here: {failed}")
     await check(connection, MachineSettings(disks=(Disk(image),)))
+
+
+async def test_a_disk_behind_a_closed_door(connection: Connection, folder: Path) -> None:
+    """The folder that keeps QEMU's user out is named, the outermost one."""
+    inner = folder / "closed" / "inner"
+    inner.mkdir(parents=True)
+    image = inner / "a.img"
+    image.touch()
+    image.chmod(0o666)
+    for closed in (folder / "closed", inner):
+        closed.chmod(0o700)
+    error = await refused(connection, MachineSettings(disks=(Disk(image),)))
+    assert error.message == f"guests.demo.machine.disks[0]: QEMU's user (uid {QEMU}) may not enter {folder}/closed"
+    assert f"setfacl -m u:{QEMU}:x {folder}/closed" in str(error.hint)
 
 
 def acl(uid: int) -> bytes:

@@ -103,6 +103,40 @@ REFUSALS = [
     ("internal error: unexpected qemu URI path '/nope', try qemu:///system", "no driver for this URI", "libvirt_uri"),
     ("Requested operation is not valid: network 'default' is not active", "network default", "virsh net-start default"),
     ("Network not found: no network with matching name 'default'", "has no network default", "virsh net-list"),
+    (
+        "internal error: the virtiofs export directory '/run/nixvm-loop/store' does not exist",
+        "/run/nixvm-loop/store, the read-only mount of the host's store, is not there",
+        "nixvm-loop rebuild",
+    ),
+    (
+        (
+            f'{MONITOR}{QEMU}-blockdev {{"driver":"file","filename":"/d/a.img","node-name":"libvirt-1-storage",'
+            """"auto-read-only":true,"discard":"unmap"}: Could not open '/d/a.img': Permission denied"""
+        ),
+        "QEMU's user may not use the disk /d/a.img",
+        "setfacl",
+    ),
+    (
+        "Cannot access storage file '/d/a.qcow2' (as uid:64055, gid:64055): Permission denied",
+        "QEMU's user may not use the disk /d/a.qcow2",
+        "setfacl",
+    ),
+    (
+        (
+            f'{MONITOR}{QEMU}-blockdev {{"node-name":"libvirt-1-format","read-only":false,"driver":"qcow2",'
+            '"file":"libvirt-1-storage","backing":null}: Image is not in qcow2 format'
+        ),
+        "a disk's content is not what its format says: Image is not in qcow2 format",
+        "machine.disks",
+    ),
+    (
+        (
+            f'{CLOSED}{QEMU}-device {{"driver":"virtio-blk-pci","id":"virtio-disk0","bootindex":1}}: Failed to get'
+            ' "write" lock\nIs another process using the image [/d/raw.img]?'
+        ),
+        "another QEMU uses one of the domain's disks",
+        "virsh list",
+    ),
     ("no connection driver available for lxc:///system", "no driver for this URI", "libvirt_uri"),
 ]
 
@@ -121,7 +155,7 @@ def test_a_refusal_is_told_with_cause_and_cure(text: str, cause: str, fix: str) 
     assert error.message.startswith("starting domain demo failed: ")
     assert cause in error.message
     assert fix in str(error.hint)
-    assert error.details[0] == text
+    assert "\n".join(error.details) == text
     assert error.exit_code == 5
 
 
