@@ -11,7 +11,7 @@ from nixvm_loop import domainxml
 from nixvm_loop.commands.kept import is_ours, other_domain
 from nixvm_loop.commands.rebuild import cycle
 from nixvm_loop.cycle import needs
-from nixvm_loop.cycle.definition import BootConfig, boot_for, check_ours, host_store, own_key, owned
+from nixvm_loop.cycle.definition import UNBUILT, BootConfig, boot_for, check_ours, host_store, own_key, owned
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.decide import Wish
 from nixvm_loop.domain.storeview import VIEW
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from nixvm_loop.events.emitter import Sink
     from nixvm_loop.model.settings import GuestSettings, MachineSettings
 
-_NO_SYSTEM_YET = "init=/not-built-yet"
 _NO_KEY_YET = "ssh-ed25519 made-by-nixvm-loop-create"
 _NOT_ENFORCED: Final = (
     "the host does not enforce that the guest only reads the host's store: root in the guest could change it"
@@ -85,7 +84,7 @@ class _Plan:
         context, hypervisor = self.context, self.hypervisor
         generations = context.generations
         current = generations.current_or_none()
-        boot = BootConfig(str(generations.kernel_link), str(generations.initrd_link), _NO_SYSTEM_YET)
+        boot = BootConfig(str(generations.kernel_link), str(generations.initrd_link), UNBUILT)
         if current is not None:
             boot = await boot_for(context, hypervisor, current)
         host = await hypervisor.host()
