@@ -49,7 +49,7 @@ def add_to(
     for index, network in enumerate(machine.networks):
         _network(devices, network, owner, index)
     if host.passt and not machine.networks:
-        _passt(devices, machine)
+        _passt(devices, machine, owner)
 
 
 def _shares(devices: _Element, machine: MachineSettings, host: HostFacts, tag: str, store: HostStore) -> None:
@@ -93,7 +93,8 @@ def _network(devices: _Element, network: str, owner: Owner, index: int) -> None:
 
 
 def _mac(owner: Owner, index: int) -> str:
-    # Libvirt would choose another one at each definition, and the network another address for it.
+    # Libvirt would choose another one at each definition: a change of the domain's, which takes a restart, and for
+    # which a network has another address.
     digest = hashlib.sha256(f"{owner.state_dir} {owner.guest} {index}".encode()).hexdigest()
     return f"52:54:00:{digest[:2]}:{digest[2:4]}:{digest[4:6]}"
 
@@ -105,8 +106,9 @@ def _card(interface: _Element, slot: int) -> None:
     _slot(interface, slot)
 
 
-def _passt(devices: _Element, machine: MachineSettings) -> None:
+def _passt(devices: _Element, machine: MachineSettings, owner: Owner) -> None:
     interface = add(devices, "interface", type="user")
+    add(interface, "mac", address=_mac(owner, 0))
     add(interface, "backend", type="passt")
     forwards = add(interface, "portForward", proto="tcp", address=LOOPBACK)
     for forward in machine.forwards:

@@ -42,6 +42,14 @@ def definition(
     )
 
 
+def test_the_same_config_gives_the_same_network_card() -> None:
+    """Without an address libvirt chooses another at each definition: another card, which would take a restart."""
+    addresses = [etree.fromstring(definition(host=MODERN)).find("devices/interface/mac") for _ in range(2)]
+    first, second = (address.get("address") for address in addresses if address is not None)
+    assert first == second
+    assert str(first).startswith("52:54:00:")
+
+
 def test_says_what_a_cycle_relies_on() -> None:
     """The created definition reads back as the machine that was asked for."""
     machine = MachineSettings(ssh_port=2201, forward=(Forward(8080, 80),), queue=512)
