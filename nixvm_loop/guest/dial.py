@@ -71,8 +71,11 @@ async def _until_next(
 
 async def _close_all(losers: set[asyncio.Task[socket.socket]]) -> None:
     for loser in losers:
-        loser.add_done_callback(_close_result)
-        loser.cancel()
+        if loser.done():
+            _close_result(loser)
+        else:
+            loser.add_done_callback(_close_result)
+            loser.cancel()
     await asyncio.gather(*losers, return_exceptions=True)
 
 
