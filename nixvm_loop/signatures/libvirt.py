@@ -53,9 +53,23 @@ LIBVIRT: Final = (
     signature(
         "port-in-use-passt",
         Source.LIBVIRT,
-        r"(?P<words>Failed to bind[^\r\n]*)|passt.*Address already in use",
-        "passt could not listen on a forwarded port {words}",
-        "set machine.ssh_port (or machine.forward) to a free port; `ss -ltnp` shows which are taken",
+        r"Failed to bind port (?P<port>\d+) \(Address already in use\)",
+        "port {port} is already in use",
+        "set machine.ssh_port (or machine.forward) to a free port; `ss -ltnp 'sport = :{port}'` shows who has it",
+    ),
+    signature(
+        "port-refused-passt",
+        Source.LIBVIRT,
+        r"(?P<words>Failed to bind[^\r\n]*)",
+        "passt could not listen on a forwarded port: {words}",
+        "set machine.ssh_port (or machine.forward) to another port",
+    ),
+    signature(
+        "no-passt",
+        Source.LIBVIRT,
+        r"Cannot find 'passt' in path",
+        "passt, which forwards the guest's ports, is not installed where libvirt looks for it",
+        "install passt on libvirt's host",
     ),
     signature(
         "network-inactive",
@@ -83,10 +97,11 @@ LIBVIRT: Final = (
         "no-virtiofsd",
         Source.LIBVIRT,
         r"virtiofsd binary '(?P<path>[^']*)' is not executable"
-        r"|[Uu]nable to find a satisfying virtiofsd|virtiofsd was not found",
+        r"|[Uu]nable to find a satisfying virtiofsd|virtiofsd was not found"
+        r"|--print-capabilities\) unexpected exit status 127",
         "virtiofsd is not installed where libvirt looks for it",
-        "install virtiofsd (Debian 12: qemu-system-common; NixOS: virtualisation.libvirtd.qemu.vhostUserPackages ="
-        " [ pkgs.virtiofsd ])",
+        "install virtiofsd (Debian: virtiofsd, in 12 qemu-system-common; NixOS:"
+        " virtualisation.libvirtd.qemu.vhostUserPackages = [ pkgs.virtiofsd ])",
     ),
     signature(
         "no-store-view",
@@ -127,7 +142,7 @@ LIBVIRT: Final = (
     signature(
         "virtiofsd-failed",
         Source.LIBVIRT,
-        r"-fs\d*\.sock': Connection refused|virtiofsd died unexpectedly",
+        r"-fs\d*\.sock': Connection refused|virtiofsd died unexpectedly|--print-capabilities\) unexpected exit status",
         "virtiofsd ended at its start",
         "its log says why: /var/log/libvirt/qemu/DOMAIN-fs0-virtiofsd.log (root's); can root read /nix/store there?",
     ),
