@@ -153,7 +153,7 @@ def test_others_changed_the_command_line(own: Own) -> None:
     """What somebody else wrote into the definition is told and set right, without a restart."""
     before = own.lab.boot_id()
     good = own.definition()
-    own.defined("init_on_alloc=0", "init_on_alloc=1")
+    own.defined("panic=-1", "panic=1")
     done = own.lab.loop("rebuild")
     assert done.returncode == 0
     assert "this cycle sets it right" in done.stderr
@@ -163,12 +163,12 @@ def test_others_changed_the_command_line(own: Own) -> None:
 
 def test_it_was_started_with_another_command_line(own: Own) -> None:
     """A boot with other words does not pass for the built one; the cycle sets it right by a restart."""
-    own.defined("init_on_alloc=0", "init_on_alloc=1")
+    own.defined("panic=-1", "panic=1")
     own.lab.virsh("destroy", own.lab.name)
     own.lab.virsh("start", own.lab.name)
     ended = own.lab.cycle()
     assert (ended["verdict"], ended["action"]) == ("ok", "restart")
-    assert "init_on_alloc=0" in own.lab.guest("cat /proc/cmdline").split()
+    assert "panic=-1" in own.lab.guest("cat /proc/cmdline").split()
 
 
 def test_the_guest_rebooted_by_itself(own: Own) -> None:

@@ -4,7 +4,6 @@
   "panic=-1"
   "quiet"
   # Under emulation these two make the boot shorter.
-  "init_on_alloc=0"
   "cryptomgr.notests"
   "mitigations=off"
 ]
