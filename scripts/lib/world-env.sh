@@ -11,4 +11,5 @@ done
 export PATH=/run/nixvm-loop/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # shellcheck disable=SC2154  # set by who sources this
 export HOME=$world/home/root TMPDIR=$world/tmp
-export NIXVM_LOOP_WORLD=debian12 NIXVM_LOOP_REPO=/run/nixvm-loop/repo
+NIXVM_LOOP_WORLD=$(<"$world/host")
+export NIXVM_LOOP_WORLD NIXVM_LOOP_REPO=/run/nixvm-loop/repo
