@@ -10,9 +10,10 @@ from nixvm_loop.errors import DomainError
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "libvirt"
 
 
-def test_changes_the_boot_and_nothing_else() -> None:
+@pytest.mark.parametrize("version", ["9.0", "11.3"])
+def test_changes_the_boot_and_nothing_else(version: str) -> None:
     """Only the three texts differ; every other line stays to the letter."""
-    before = (FIXTURES / "user-9.0.xml").read_text()
+    before = (FIXTURES / f"user-{version}.xml").read_text()
     after = with_boot(before, kernel="/s/kernel", initrd="/s/initrd", cmdline='init=/new/init a="b c" <&>')
     facts = read(after)
     assert (facts.kernel, facts.initrd) == ("/s/kernel", "/s/initrd")

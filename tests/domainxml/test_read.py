@@ -13,7 +13,7 @@ from nixvm_loop.model.settings import Forward
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "libvirt"
 
 
-@pytest.mark.parametrize("name", ["user.xml", "user-9.0.xml"])
+@pytest.mark.parametrize("name", ["user.xml", "user-9.0.xml", "user-11.3.xml"])
 def test_reads_a_domain_made_by_hand(name: str) -> None:
     """The facts are the same in what a user wrote and in what libvirt made of it."""
     facts = read((FIXTURES / name).read_text())
@@ -62,14 +62,12 @@ def test_opens_no_file_for_an_entity(tmp_path: Path) -> None:
     assert "secret" not in read(text).name
 
 
-def test_reads_the_host() -> None:
+@pytest.mark.parametrize(("version", "backends"), [("9.0", None), ("11.3", ("default", "passt"))])
+def test_reads_the_host(version: str, backends: tuple[str, ...] | None) -> None:
     """The processor and QEMU's user come from the capabilities, the backends from those of the domain."""
-    host = read_capabilities((FIXTURES / "capabilities-9.0.xml").read_text())
+    host = read_capabilities((FIXTURES / f"capabilities-{version}.xml").read_text())
     assert (host.arch, host.qemu_uid, host.qemu_gid) == ("x86_64", 64055, 64055)
-    assert interface_backends((FIXTURES / "domcapabilities-9.0.xml").read_text()) is None
-    newer = """<domainCapabilities><devices><interface supported='yes'><enum name='backendType'>
-      <value>default</value><value>passt</value></enum></interface></devices></domainCapabilities>"""
-    assert interface_backends(newer) == ("default", "passt")
+    assert interface_backends((FIXTURES / f"domcapabilities-{version}.xml").read_text()) == backends
 
 
 def test_a_host_that_does_not_name_its_user() -> None:
