@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.lab import Lab
 
-SLOW = 'packages = { slow = "sleep 600 # marker-4713\\nmkdir $out"; }'
+SLOW = 'packages = { slow = "sleep 600 # marker-4713\\nmkdir $out"; };'
 
 
 @pytest.fixture(scope="module")
