@@ -27,7 +27,7 @@ _ANNOUNCEMENT: Final = re.compile(
     r"nixvm-loop-host-key: (?P<type>[a-z0-9@.-]+) (?P<key>[A-Za-z0-9+/]+={0,2})(?:\s.*)?",
     re.DOTALL,
 )
-_FIRST_MEETING_WAIT_S: Final = 5.0
+_FIRST_MEETING_WAIT_S: Final = 10.0
 _MAX_ANNOUNCED: Final = 16
 _LENGTH_BYTES: Final = 4
 _ALGORITHMS: Final = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
