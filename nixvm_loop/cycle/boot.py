@@ -129,7 +129,15 @@ class BootWatch:
             return  # why the guest itself has ended is about to be told
         if event.kind is LifecycleKind.REBOOTED:
             error = BootError(f"{error.message} before it came up", hint=_LOOP_HINT)
-        self._fail(error, event.log)
+        if isinstance(error, HostFaultError):
+            self._fail(error, event.log)
+        else:
+            # Libvirt may tell the end before the guest's last words, which say why.
+            asyncio.get_running_loop().call_later(_EXPLANATION_S, self._fail_unexplained, error, event.log)
+
+    def _fail_unexplained(self, error: NixvmLoopError, log: tuple[str, ...]) -> None:
+        if self._soon is None:
+            self._fail(error, log)
 
     async def libvirt_ends(self, alive: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         """Tell when libvirt has gone: neither the guest's host key nor its end would be heard any more."""

@@ -90,6 +90,27 @@ async def test_a_panic_is_told_rather_than_the_domains_end(watch: BootWatch) -> 
     assert "Kernel panic" in error.details[-1]
 
 
+@pytest.mark.parametrize("event", [CRASHED, LifecycleEvent(LifecycleKind.REBOOTED, "rebooted")])
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (
+            "[    2.2] Kernel panic - not syncing: Attempted to kill init!",
+            "its kernel panicked: Attempted to kill init!",
+        ),
+        ("[    2.2] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)", "no initrd that"),
+    ],
+)
+async def test_the_last_words_come_after_the_end(
+    watch: BootWatch, event: LifecycleEvent, line: str, cause: str
+) -> None:
+    """Libvirt may tell the domain's end before the console's last lines: they are waited for."""
+    watch.lifecycle(event)
+    await asyncio.sleep(0.1)
+    watch.line(line)
+    assert cause in (await outcome(watch)).message
+
+
 async def test_who_ended_it(watch: BootWatch) -> None:
     """Somebody who destroys the domain is no failure of the system."""
     watch.lifecycle(LifecycleEvent(LifecycleKind.STOPPED, "was destroyed", End.DESTROYED))
