@@ -208,11 +208,11 @@ def test_an_operator_who_destroys_the_domain(lab: Lab) -> None:
 )
 def test_what_nothing_shows(lab: Lab, edit: tuple[str, str, str], message: str) -> None:
     """A guest that is not reached gets all of boot_timeout; then it is told how far it came, and is left up."""
-    with lab.configured('boot_timeout = "60s"', 'boot_timeout = "7s"'), lab.edited(*edit):
+    with lab.configured('boot_timeout = "60s"', 'boot_timeout = "12s"'), lab.edited(*edit):
         failure = failing(lab)
     assert failure.code == 6
     assert message in failure.error["message"]
-    assert f"did not answer SSH on 127.0.0.1:{lab.port} within 7s" in failure.error["message"]
+    assert f"did not answer SSH on 127.0.0.1:{lab.port} within 12s" in failure.error["message"]
     assert failure.error["hint"]
     assert lab.domain_state() == "running"
 
