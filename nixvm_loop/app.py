@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import config
+from nixvm_loop.arguments import Command
 from nixvm_loop.commands.call import Call
 from nixvm_loop.model.clock import SystemClock
 
 if TYPE_CHECKING:
     from nixvm_loop.arguments import Arguments
+
+_WITHOUT_CONFIG: Final = frozenset({Command.INIT, Command.COMPLETIONS, Command.MANPAGE})
 
 
 def run(arguments: Arguments) -> int:
@@ -21,6 +24,12 @@ def run(arguments: Arguments) -> int:
     Raises:
         NixvmLoopError: it could not be carried out; the error knows the exit code.
     """
+    # Each command loads only what it needs: `status` is to answer at once.
+    command = import_module(f"nixvm_loop.commands.{arguments.command.value}")
+    code: int
+    if arguments.command in _WITHOUT_CONFIG:
+        code = command.run(arguments)
+        return code
     # As the watcher names it, should it change.
     file = Path(os.path.abspath(config.find(arguments.config, os.environ, Path.cwd())))  # noqa: PTH100  # links stay
     settings = config.load(file)
@@ -28,7 +37,5 @@ def run(arguments: Arguments) -> int:
         guest = config.select_for(settings, arguments.domain, arguments.guest)
     else:
         guest = config.select(settings, arguments.guest)
-    # Each command loads only what it needs: `status` is to answer at once.
-    command = import_module(f"nixvm_loop.commands.{arguments.command.value}")
-    code: int = command.run(Call(arguments, file, guest, SystemClock()))
+    code = command.run(Call(arguments, file, guest, SystemClock()))
     return code

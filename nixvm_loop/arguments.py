@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Command(StrEnum):
     """The commands."""
 
+    INIT = "init"
     CREATE = "create"
     DELETE = "delete"
     ADOPT = "adopt"
@@ -31,6 +32,18 @@ class Command(StrEnum):
     ROLLBACK = "rollback"
     SSH = "ssh"
     CONSOLE = "console"
+    COMPLETIONS = "completions"
+    MANPAGE = "manpage"
+
+
+class Words(StrEnum):
+    """What `completions` writes: a shell's script, or words that such a script asks for."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+    GUESTS = "guests"
+    GENERATIONS = "generations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +55,8 @@ class Arguments:
         while_running: Whether a running domain may be given another definition, for its next start.
         remote: The command for the guest, as typed after `ssh`.
         generations: The numbers that were typed, in their order.
+        flake: The reference, as typed.
+        attribute: The configuration's path in the flake, as typed.
     """
 
     command: Command
@@ -60,10 +75,14 @@ class Arguments:
     force: bool = False
     remote: tuple[str, ...] = ()
     generations: tuple[int, ...] = ()
+    flake: str | None = None
+    attribute: str | None = None
+    words: Words | None = None
 
 
 _EPILOG: Final = """\
 examples:
+  nixvm-loop init              write nixvm-loop.toml beside the flake
   nixvm-loop create --start    define the guest's domain, then run the first cycle
   nixvm-loop watch             build, boot and verify on each save
   nixvm-loop rebuild           the same once; the exit code tells how it went
@@ -115,6 +134,22 @@ examples:
   nixvm-loop rollback      to the last good generation before the current one
   nixvm-loop rollback 12   to generation 12
 """
+_INIT_EXAMPLES: Final = """\
+examples:
+  nixvm-loop init                      for the flake here or above
+  nixvm-loop init -g demo              for its nixosConfigurations.demo
+  nixvm-loop init --flake ./machines   for another flake
+"""
+_COMPLETIONS_EXAMPLES: Final = """\
+examples:
+  source <(nixvm-loop completions bash)    for this shell; in ~/.bashrc for all
+  nixvm-loop completions zsh > DIR/_nixvm-loop   with DIR in zsh's $fpath
+  nixvm-loop completions fish > ~/.config/fish/completions/nixvm-loop.fish
+"""
+_MANPAGE_EXAMPLES: Final = """\
+examples:
+  nixvm-loop manpage | man -l -
+"""
 _CREATE_EXAMPLES: Final = """\
 examples:
   nixvm-loop create --print-xml    show the domain, define nothing
@@ -134,7 +169,8 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
 
     Raises SystemExit after printing help (0), the version (0) or what is wrong (2).
     """
-    given: dict[str, Any] = vars(_parser().parse_args(argv))
+    given: dict[str, Any] = vars(parser().parse_args(argv))
+    words = given.pop("words", None)
     remote = tuple(given.pop("remote", ()))
     numbers = (given.pop("before", None), given.pop("after", None))
     return Arguments(
@@ -145,16 +181,18 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
             "verbosity": Verbosity.VERBOSE if given.pop("verbose") else Verbosity.NORMAL,
             "remote": remote[1:] if remote[:1] == ("--",) else remote,
             "generations": tuple(number for number in numbers if number is not None),
+            "words": None if words is None else Words(words),
         }
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _new(argparse.ArgumentParser, description="Build a NixOS guest on each save, boot it, and prove it.")
-    parser.prog = "nixvm-loop"
-    parser.epilog = _EPILOG
-    parser.add_argument("--version", action="version", version=f"nixvm-loop {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+def parser() -> argparse.ArgumentParser:
+    """The parser: also what completions, the man page and the reference are made from."""
+    whole = _new(argparse.ArgumentParser, description="Build a NixOS guest on each save, boot it, and prove it.")
+    whole.prog = "nixvm-loop"
+    whole.epilog = _EPILOG
+    whole.add_argument("--version", action="version", version=f"nixvm-loop {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
 
     def add(command: Command, text: str, examples: str = "") -> argparse.ArgumentParser:
         return _new(
@@ -166,6 +204,13 @@ def _parser() -> argparse.ArgumentParser:
             epilog=examples,
         )
 
+    init = add(Command.INIT, "write a commented nixvm-loop.toml for a configuration of the flake", _INIT_EXAMPLES)
+    init.add_argument("--flake", metavar="REF", help="the flake (default: the one here or above)")
+    init.add_argument(
+        "--attribute",
+        metavar="PATH",
+        help="the configuration in it (default: nixosConfigurations.NAME, or the only one)",
+    )
     create = add(Command.CREATE, "define the guest's domain from the config", _CREATE_EXAMPLES)
     create.add_argument("--start", action="store_true", help="then run the first cycle: build, boot, verify")
     create.add_argument("--print-xml", action="store_true", help="only print the domain's XML")
@@ -200,7 +245,15 @@ def _parser() -> argparse.ArgumentParser:
     ssh = add(Command.SSH, "open a shell in the guest, or run a command there", _SSH_EXAMPLES)
     ssh.add_argument("remote", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
     add(Command.CONSOLE, "attach to the guest's console")
-    return parser
+    completions = add(Command.COMPLETIONS, "print the script that completes commands in a shell", _COMPLETIONS_EXAMPLES)
+    completions.add_argument(
+        "words",
+        metavar="SHELL",
+        choices=[word.value for word in Words],
+        help="bash, zsh or fish; or guests or generations, for the words that the scripts ask for",
+    )
+    add(Command.MANPAGE, "print the manual page", _MANPAGE_EXAMPLES)
+    return whole
 
 
 def _generation(text: str) -> int:
@@ -228,7 +281,7 @@ def _common() -> argparse.ArgumentParser:
 
 
 def _new(make: Any, *arguments: str, **options: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = make(
+    made: argparse.ArgumentParser = make(
         *arguments, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
     )
-    return parser
+    return made

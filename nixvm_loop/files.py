@@ -5,13 +5,43 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 PRIVATE_FILE = 0o600
 _WRONG_PLACE: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EEXIST})
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file to be made, which must not be there yet."""
+
+    path: Path
+    text: str
+
+
+def create_all(files: Sequence[NewFile]) -> None:
+    """Make all of the files or none, for everybody to read as the umask has it.
+
+    Raises:
+        FileExistsError: one is there already, be it a link to nowhere.
+        OSError: one cannot be written.
+        UnicodeEncodeError: a text has halves of characters.
+    """
+    made: list[Path] = []
+    try:
+        for file in files:
+            with file.path.open("x", encoding="utf-8") as stream:
+                made.append(file.path)
+                stream.write(file.text)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def write_atomic(path: Path, text: str, *, mode: int = PRIVATE_FILE) -> None:

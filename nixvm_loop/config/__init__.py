@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nixvm_loop.config.document import load, loads
-from nixvm_loop.config.locate import find, select, select_for
+from nixvm_loop.config.locate import FILE_NAME, find, select, select_for
 from nixvm_loop.config.schema import schema
 
-__all__ = ["find", "load", "loads", "schema", "select", "select_for"]
+__all__ = ["FILE_NAME", "find", "load", "loads", "schema", "select", "select_for"]

@@ -1,5 +1,6 @@
 """The only caller of Nix: evaluate, build, and read what was built; what a flake is made of on this machine."""
 
+from nixvm_loop.nix.names import names_in
 from nixvm_loop.nix.queries import Revision, closure, revision
 from nixvm_loop.nix.run import build
 from nixvm_loop.nix.sources import missing_lock, own_root, source_roots
@@ -11,6 +12,7 @@ __all__ = [
     "build",
     "closure",
     "missing_lock",
+    "names_in",
     "own_root",
     "read_artifacts",
     "read_system",

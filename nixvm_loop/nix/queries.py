@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from nixvm_loop.model.settings import GuestSettings
 
+NIX: Final = ("nix", "--extra-experimental-features", "nix-command flakes")
+"""How nix is called: what is used of it is still called experimental."""
 NIX_ENV: Final = {"IN_SYSTEMD": None, "GIT_OPTIONAL_LOCKS": "0"}
 """For nix and git: no journal prefixes, and no refresh of .git/index, which is being watched."""
 

@@ -18,7 +18,7 @@ from nixvm_loop.nix.disk import Disk
 from nixvm_loop.nix.failure import attribute_is_missing, failure, missing_attribute
 from nixvm_loop.nix.flakeref import for_nix
 from nixvm_loop.nix.follow import Follower
-from nixvm_loop.nix.queries import NIX_ENV
+from nixvm_loop.nix.queries import NIX, NIX_ENV
 from nixvm_loop.nix.sources import override_arguments, source_roots
 from nixvm_loop.process import Outcome, Request, Stream, run
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from nixvm_loop.events.types import Emit
     from nixvm_loop.model.settings import GuestSettings
 
-_NIX: Final = ("nix", "--extra-experimental-features", "nix-command flakes")
 _FILES_CHANGED: Final = 102
 _ATTEMPTS: Final = 3
 
@@ -117,7 +116,7 @@ def _request(guest: GuestSettings, out_link: Path) -> Request:
         hint = "`flake` must name a folder with a flake.nix"
         raise BuildError(f"there is no flake.nix in {guest.flake_dir}", hint=hint)
     argv = (
-        *_NIX,
+        *NIX,
         "build",
         "--no-write-lock-file",
         "--log-format",
@@ -159,7 +158,7 @@ async def _missing_attribute(guest: GuestSettings) -> BuildError:
     parent, _, _name = guest.attribute.rpartition(".")
     installable = f"{for_nix(guest.flake)}#{parent}"
     arguments = ("--json", "--no-write-lock-file", installable, "--apply", "builtins.attrNames")
-    request = Request((*_NIX, "eval", *arguments, *override_arguments(guest)), cwd=guest.flake_dir, env=NIX_ENV)
+    request = Request((*NIX, "eval", *arguments, *override_arguments(guest)), cwd=guest.flake_dir, env=NIX_ENV)
     outcome = await run(request)
     found = json.loads(outcome.stdout) if outcome.ok and parent else []
     names = [f"{parent}.{name}" for name in found if f"{parent}.{name}" != guest.attribute]
