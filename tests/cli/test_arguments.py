@@ -1,28 +1,34 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nixvm_loop import __version__
-from nixvm_loop.arguments import Arguments, Command, parse
+from nixvm_loop.arguments import Arguments, Command, Words, parse
 from nixvm_loop.present.choice import Output, Verbosity
+
+NEEDED: dict[Command, tuple[list[str], dict[str, Any]]] = {Command.COMPLETIONS: (["zsh"], {"words": Words.ZSH})}
+"""What some commands do not do without."""
 
 
 @pytest.mark.parametrize("command", list(Command))
 def test_a_command_alone(command: Command) -> None:
     """Every command works without options, with the defaults."""
-    assert parse([command.value]) == Arguments(command=command)
+    words, parsed = NEEDED.get(command, ([], {}))
+    assert parse([command.value, *words]) == Arguments(command=command, **parsed)
 
 
 @pytest.mark.parametrize("command", list(Command))
 def test_common_options_follow_the_command(command: Command) -> None:
     """Every command takes the common options, short and long."""
-    expected = Arguments(
-        command=command, config=Path("x.toml"), guest="demo", output=Output.JSON, verbosity=Verbosity.VERBOSE
-    )
-    assert parse([command.value, "-c", "x.toml", "-g", "demo", "-o", "json", "-v"]) == expected
-    assert parse([command.value, "--config=x.toml", "--guest=demo", "--output=json", "--verbose"]) == expected
+    words, parsed = NEEDED.get(command, ([], {}))
+    parsed = parsed | {"config": Path("x.toml"), "guest": "demo", "output": Output.JSON, "verbosity": Verbosity.VERBOSE}
+    expected = Arguments(command=command, **parsed)
+    assert parse([command.value, *words, "-c", "x.toml", "-g", "demo", "-o", "json", "-v"]) == expected
+    assert parse([command.value, *words, "--config=x.toml", "--guest=demo", "--output=json", "--verbose"]) == expected
 
 
 def test_options_of_commands() -> None:
@@ -33,6 +39,9 @@ def test_options_of_commands() -> None:
     assert parse(["release", "--while-running"]) == Arguments(command=Command.RELEASE, while_running=True)
     assert parse(["diff", "3"]) == Arguments(command=Command.DIFF, generations=(3,))
     assert parse(["diff", "3", "12"]) == Arguments(command=Command.DIFF, generations=(3, 12))
+    typed = ["init", "--flake", "./machines", "--attribute", "nixosConfigurations.web"]
+    expected = Arguments(command=Command.INIT, flake="./machines", attribute="nixosConfigurations.web")
+    assert parse(typed) == expected
     assert parse(["rebuild", "--force"]) == Arguments(command=Command.REBUILD, force=True)
 
 
@@ -66,6 +75,8 @@ def test_the_guests_command(typed: str, remote: tuple[str, ...]) -> None:
         ("diff one", "'one' is not the number of a generation"),
         ("diff 0", "'0' is not the number of a generation"),
         ("diff 1 -2", "'-2' is not the number of a generation"),
+        ("completions", "the following arguments are required: SHELL"),
+        ("completions csh", "invalid choice: 'csh'"),
         ("diff 1 2 3", "unrecognized arguments: 3"),
     ],
 )
@@ -98,7 +109,7 @@ def test_the_first_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         parse(["--help"])
     text = capsys.readouterr().out
-    assert all(f"\n    {command} " in text for command in Command)
+    assert all(re.search(rf"\n    {command}\s", text) for command in Command)
     assert "exit codes: 0 ok" in text
 
 
