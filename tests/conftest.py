@@ -1,7 +1,21 @@
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("nixvm-loop", deadline=None)
 settings.load_profile("nixvm-loop")
+
+
+@pytest.fixture
+def real_nix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nix as it is installed, without sandbox and caches where nobody configured it."""
+    if shutil.which("nix") is None:
+        pytest.skip("nix is not installed")
+    if "NIX_CONFIG" not in os.environ and not Path("/etc/nix/nix.conf").exists():
+        monkeypatch.setenv("NIX_CONFIG", "sandbox = false\nbuild-users-group =\nsubstituters =\n")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +11,7 @@ from tests.nix.flakes import FIXTURES, Heard, git
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -34,12 +33,3 @@ def checkout(tmp_path: Path) -> Callable[[str], Path]:
         return tree
 
     return make
-
-
-@pytest.fixture
-def real_nix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nix as it is installed, without sandbox and caches where nobody configured it."""
-    if shutil.which("nix") is None:
-        pytest.skip("nix is not installed")
-    if "NIX_CONFIG" not in os.environ and not Path("/etc/nix/nix.conf").exists():
-        monkeypatch.setenv("NIX_CONFIG", "sandbox = false\nbuild-users-group =\nsubstituters =\n")
