@@ -37,7 +37,7 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
             return folder / FILE_NAME
     raise ConfigError(
         f"there is no {FILE_NAME} in {cwd} or above",
-        hint=f'two lines are enough, `[guests.NAME]` and `flake = "."`; --config or ${VARIABLE} name another file',
+        hint=f"`nixvm-loop init` writes one for a flake; --config or ${VARIABLE} name another file",
     )
 
 

@@ -40,10 +40,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_no_file_at_all(tmp_path: Path) -> None:
-    """Without any file the hint shows what to write."""
+    """Without any file the hint says what writes one."""
     with pytest.raises(ConfigError, match=r"there is no nixvm-loop\.toml in") as caught:
         find(None, {}, tmp_path)
-    assert "[guests.NAME]" in (caught.value.hint or "")
+    assert "`nixvm-loop init` writes one" in (caught.value.hint or "")
 
 
 def test_the_only_guest_needs_no_name() -> None:
