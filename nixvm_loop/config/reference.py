@@ -10,7 +10,7 @@ from typing import Final
 
 # In the package it is a link to the file at the top of the repository, which a wheel holds as a file of its own.
 _FILE: Final = Path(__file__).with_name("config.example.toml")
-_HEADER: Final = re.compile(r"(?:# )?\[+guests\.demo(?:\.(?P<table>\w+))?\]+")
+_HEADER: Final = re.compile(r"(?:# )?\[+guests\.demo(?:\.(?P<table>[\w.]+))?\]+")
 _KEY: Final = re.compile(r"# (?P<name>[a-z_]+) = (?P<default>.*)")
 
 

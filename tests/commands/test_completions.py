@@ -62,7 +62,7 @@ def offered(place: Path, request: pytest.FixtureRequest) -> Callable[[str], set[
 def test_what_the_shells_offer(offered: Callable[[str], set[str]], place: Path) -> None:
     """Commands, options, choices, files, guests and generations are completed, each where it belongs."""
     assert {"create", "rebuild", "watch", "completions"} <= offered("nixvm-loop ")
-    assert offered("nixvm-loop re") == {"rebuild"}
+    assert offered("nixvm-loop reb") == {"rebuild"}
     assert {"--force", "--plan", "--guest"} <= offered("nixvm-loop rebuild --")
     assert "--start" not in offered("nixvm-loop rebuild --")
     assert offered("nixvm-loop rebuild --output ") == {"auto", "live", "plain", "json"}

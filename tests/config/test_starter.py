@@ -36,7 +36,7 @@ def test_the_texts_are_those_of_the_reference() -> None:
 def test_the_reference_is_read_whole() -> None:
     """Every key of every table is found, with what is said of it."""
     tables = reference()
-    assert [*tables] == ["", "watch", "build", "apply", "machine", "ssh", "store", "checks"]
+    assert {"", "watch", "build", "apply", "machine", "ssh", "store", "checks"} <= set(tables)
     assert sum(len(table.keys) for table in tables.values()) == len(
         re.findall(r"^# [a-z_]+ = ", EXAMPLE.read_text(), re.MULTILINE)
     )
