@@ -16,6 +16,12 @@ let
     openssh
     util-linux
   ];
+  # shtab knows fish since 1.10.
+  shells = [
+    "bash"
+    "zsh"
+  ]
+  ++ lib.optional (lib.versionAtLeast python3Packages.shtab.version "1.10") "fish";
 in
 python3Packages.buildPythonApplication {
   pname = "nixvm-loop";
@@ -36,10 +42,10 @@ python3Packages.buildPythonApplication {
   postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     # The program itself finds its packages only when it has been wrapped.
     ours() { PYTHONPATH=$out/${python3Packages.python.sitePackages}:$PYTHONPATH ${python3Packages.python.interpreter} -m nixvm_loop "$@"; }
-    for shell in bash fish zsh; do
+    for shell in ${toString shells}; do
       ours completions $shell > nixvm-loop.$shell
+      installShellCompletion --cmd nixvm-loop --$shell nixvm-loop.$shell
     done
-    installShellCompletion --cmd nixvm-loop --bash nixvm-loop.bash --fish nixvm-loop.fish --zsh nixvm-loop.zsh
     ours manpage > nixvm-loop.1
     installManPage nixvm-loop.1
   '';

@@ -8,6 +8,7 @@ python: {
     platformdirs
     pydantic
     rich
+    shtab
     watchfiles
   ];
 
