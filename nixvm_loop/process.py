@@ -85,7 +85,7 @@ async def run(request: Request, on_line: Callable[[Stream, bytes], None] | None 
         UsageError: the program is not installed or cannot be started.
     """
     started = time.monotonic()
-    process = await _spawn(request)
+    process = await _spawned(request)
     output = _Output(on_line)
     readers = [
         asyncio.create_task(_read(process.stdout, Stream.STDOUT, output)),
@@ -108,6 +108,24 @@ async def run(request: Request, on_line: Callable[[Stream, bytes], None] | None 
         bytes(output.kept[Stream.STDERR]),
         time.monotonic() - started,
     )
+
+
+async def _spawned(request: Request) -> asyncio.subprocess.Process:
+    # Cancelled in the middle, asyncio would kill the child alone and wait for whoever holds its pipes, for ever.
+    spawning = asyncio.ensure_future(_spawn(request))
+    try:
+        return await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        await _to_the_end(asyncio.ensure_future(_clear_when_spawned(spawning, request.interrupt_wait_s)))
+        raise
+
+
+async def _clear_when_spawned(spawning: asyncio.Future[asyncio.subprocess.Process], interrupt_wait_s: float) -> None:
+    try:
+        process = await spawning
+    except UsageError:
+        return  # there is none; that nobody waits for it any more is what is told
+    await _clear(process, [], interrupt_wait_s)
 
 
 async def _to_the_end(task: asyncio.Task[None]) -> None:

@@ -169,6 +169,31 @@ async def test_cancelling_kills_what_ignores_sigint(tmp_path: Path) -> None:
     assert await soon(lambda: not any(alive(pid) for pid in pids), 2)
 
 
+def processes_with(word: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found += [text for text in [(folder / "cmdline").read_text()] if word in text and alive(int(folder.name))]
+        except OSError:
+            continue
+    return found
+
+
+async def test_cancelling_at_each_step_of_the_start(tmp_path: Path) -> None:
+    """Before the child is there, while it is being started, and after: nobody waits for ever, and nothing is left."""
+    for steps in range(25):
+        folder = tmp_path / str(steps)
+        folder.mkdir()
+        task = asyncio.create_task(run(sh(STUBBORN.format(folder), interrupt_wait_s=0.1)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        time.sleep(0.03)  # noqa: ASYNC251  # the child goes on while the loop stands still
+        task.cancel()
+        await asyncio.wait({task}, timeout=15)
+        assert task.cancelled(), steps
+    assert await soon(lambda: not processes_with(str(tmp_path)), 2)
+
+
 async def test_cancelling_kills_descendants_of_an_obedient_child(tmp_path: Path) -> None:
     """A child that ends on SIGINT leaves no descendant in another session behind."""
     script = f"setsid sh -c 'echo $$ >{tmp_path}/own-session; exec sleep 20' & echo $$ >{tmp_path}/child; wait"
