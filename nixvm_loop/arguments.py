@@ -27,6 +27,7 @@ class Command(StrEnum):
     WATCH = "watch"
     VERIFY = "verify"
     STATUS = "status"
+    DOCTOR = "doctor"
     HISTORY = "history"
     DIFF = "diff"
     ROLLBACK = "rollback"
@@ -73,6 +74,7 @@ class Arguments:
     plan: bool = False
     refresh: bool = False
     force: bool = False
+    fix: bool = False
     remote: tuple[str, ...] = ()
     generations: tuple[int, ...] = ()
     flake: str | None = None
@@ -117,6 +119,15 @@ examples:
 
 keys in the live view:
   q quit   r restart the guest   s switch it live   p pause   space a cycle now
+"""
+_DOCTOR_EXAMPLES: Final = """\
+examples:
+  nixvm-loop doctor          look everywhere
+  nixvm-loop doctor --fix    mend what can safely be mended, asking each time
+
+exit codes: 0 unless an error is found, else that of the first: 2 host or
+  config, 5 libvirt or domain, 6 guest not reached, 7 it runs something else;
+  an error in the last cycle's logs has that cycle's code
 """
 _HISTORY_EXAMPLES: Final = """\
 examples:
@@ -234,6 +245,9 @@ def parser() -> argparse.ArgumentParser:
     verify = add(Command.VERIFY, "run the checks against the running guest", _VERIFY_EXAMPLES)
     verify.add_argument("--refresh", action="store_true", help="first have the guest look at its store anew")
     add(Command.STATUS, "tell how domain, generations and last verdict stand, without asking the guest")
+    doctor = add(Command.DOCTOR, "tell what is wrong, where, and the fix", _DOCTOR_EXAMPLES)
+    doctor.add_argument("--fix", action="store_true", help="mend what can safely be mended, after asking")
+    doctor.add_argument("--yes", action="store_true", help="do not ask")
     add(Command.HISTORY, "list the generations; the running guest says which one it booted", _HISTORY_EXAMPLES)
     diff = add(Command.DIFF, "show what differs from one generation to another", _DIFF_EXAMPLES)
     diff.add_argument("before", metavar="A", nargs="?", type=_generation, help="a generation (default: the last good)")

@@ -135,6 +135,14 @@ class Journal:
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
+    def seen_in_run(self, mark: str) -> bool:
+        """Whether the guest was last seen in the run of this mark, which nixvm-loop started."""
+        seen, file = self.last_seen(), self.state_dir / "started.json"
+        try:
+            return seen is not None and self.started(mark) is not None and seen.time.timestamp() > file.stat().st_mtime
+        except OSError:
+            return False
+
     def keep_started(self, mark: str, definition: str) -> None:
         """Remember the definition that the run of this mark was started with. Raises GenerationError."""
         with _reported("the definition that was started cannot be kept"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from nixvm_loop.events.findings import Finding, ProbeFinished
 from nixvm_loop.events.generations import DefinitionChange, Difference, History
 from nixvm_loop.events.types import (
     ActionChosen,
@@ -17,7 +18,6 @@ from nixvm_loop.events.types import (
     CycleStarted,
     DiagnosticSeen,
     DomainState,
-    Finding,
     GenerationFlipped,
     GuestWaiting,
     LoopPaused,
@@ -50,6 +50,7 @@ TYPE_NAMES: Final[dict[type[Any], str]] = {
     SwitchLog: "switch_log",
     CheckFinished: "check_finished",
     RolledBack: "rolled_back",
+    ProbeFinished: "probe_finished",
     Finding: "finding",
     Notice: "notice",
     Status: "status",

@@ -8,6 +8,7 @@ from datetime import datetime  # noqa: TC003  # the decoder reads the annotation
 from enum import StrEnum
 from typing import TypeAlias
 
+from nixvm_loop.events.findings import Finding, ProbeFinished
 from nixvm_loop.events.generations import DefinitionChange, Difference, History
 from nixvm_loop.model.values import Action, Severity, Stage, Verdict  # noqa: TC001  # as above
 
@@ -186,16 +187,6 @@ class RolledBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that a probe found."""
-
-    id: str
-    severity: Severity
-    message: str
-    fix: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Notice:
     """Something that the user should know although nothing failed."""
 
@@ -281,6 +272,7 @@ Event: TypeAlias = (
     | SwitchLog
     | CheckFinished
     | RolledBack
+    | ProbeFinished
     | Finding
     | Notice
     | Status

@@ -57,6 +57,24 @@ class Outcome(StrEnum):
     NOT_CHECKED = "not checked"
 
 
+class Area(StrEnum):
+    """What `doctor` looks at, in its order."""
+
+    HOST = "host"
+    CONFIG = "config"
+    DOMAIN = "domain"
+    GUEST = "guest"
+    LOGS = "logs"
+
+
+class ProbeOutcome(StrEnum):
+    """How one of `doctor`'s probes ended; `NOT_POSSIBLE` when what it asks did not answer, or was not there to ask."""
+
+    OK = "ok"
+    FINDING = "finding"
+    NOT_POSSIBLE = "not possible"
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
     """The paths (absolute) whose content changed since the last cycle, sorted."""

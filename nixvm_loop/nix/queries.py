@@ -31,13 +31,16 @@ class Revision:
     dirty: bool
 
 
-async def closure(path: Path) -> frozenset[str]:
+async def closure(path: Path, *, interrupt_wait_s: float = 5.0) -> frozenset[str]:
     """The store paths that a store path needs, itself included.
+
+    When it is cancelled, Nix has `interrupt_wait_s` to end.
 
     Raises:
         BuildError: Nix does not know the path.
     """
-    request = Request(("nix-store", "--query", "--requisites", str(path)), env=NIX_ENV)
+    argv = ("nix-store", "--query", "--requisites", str(path))
+    request = Request(argv, env=NIX_ENV, interrupt_wait_s=interrupt_wait_s)
     try:
         outcome = await run(request)
     except UsageError as error:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from nixvm_loop.events import types as ev
+from nixvm_loop.events.findings import Finding, ProbeFinished
 from nixvm_loop.model.units import format_seconds
-from nixvm_loop.model.values import Severity, Verdict
-from nixvm_loop.present import status
+from nixvm_loop.model.values import ProbeOutcome, Severity, Verdict
+from nixvm_loop.present import findings, status
 from nixvm_loop.present.checks import row
 from nixvm_loop.present.choice import Verbosity
 from nixvm_loop.present.frame import OUTCOME_MARKS, VERDICT_MARKS, check_block, stages_of
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from nixvm_loop.present.state import CycleView, FinishedCycle, ViewState
 
 _ID_CELLS = 22
+_PROBE_MARKS = {
+    ProbeOutcome.OK: ("✓", "green"),
+    ProbeOutcome.FINDING: ("✗", "bold red"),
+    ProbeOutcome.NOT_POSSIBLE: ("○", "dim"),
+}
 _SEVERITY_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
@@ -50,7 +56,9 @@ def _result(event: ev.Event, stamped: Stamped) -> list[Text]:
     if isinstance(event, ev.ActionChosen) and stamped.cycle is None:
         reasons = clean("; ".join(event.reasons), MESSAGE_LIMIT)
         return [Text.assemble((str(event.action), "bold"), f": {reasons}")]
-    if isinstance(event, ev.Finding):
+    if isinstance(event, ProbeFinished):
+        return _probe(event)
+    if isinstance(event, Finding):
         return _finding(event)
     if isinstance(event, ev.LoopStopped):
         return [Text(f"stopped: {clean(event.reason, LINE_LIMIT)}", style="dim")]
@@ -127,11 +135,20 @@ def _check(event: ev.CheckFinished) -> list[Text]:
     return [Text.assemble((f"{mark} ", style), f"{name:<{_ID_CELLS}}", (seen, "dim"))]
 
 
-def _finding(event: ev.Finding) -> list[Text]:
-    head = (f"{event.severity}: ", _SEVERITY_STYLES[event.severity])
-    lines = [Text.assemble(head, (clean(event.id, LINE_LIMIT), "bold"), f": {clean(event.message, MESSAGE_LIMIT)}")]
-    if event.fix is not None:
-        lines.append(Text.assemble(("  fix: ", "cyan"), clean(event.fix, MESSAGE_LIMIT)))
+def _probe(event: ProbeFinished) -> list[Text]:
+    line = Text(findings.probe_line(event))
+    mark, style = _PROBE_MARKS[event.outcome]
+    line.stylize(style, 0, len(event.outcome))
+    return [Text.assemble((f"{mark} ", style), line)]
+
+
+def _finding(event: Finding) -> list[Text]:
+    head, *rest = findings.finding_lines(event)
+    lines = [Text(head)]
+    lines[0].stylize(_SEVERITY_STYLES[event.severity], 0, head.index(":"))
+    for line in rest:
+        label = line.index(":") + 1
+        lines.append(Text.assemble((line[:label], "cyan"), line[label:]))
     return lines
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nixvm_loop.events import types as ev
+from nixvm_loop.events.findings import Finding, ProbeFinished
 from nixvm_loop.events.generations import DefinitionChange, Difference, History
 from nixvm_loop.model.units import format_seconds
 from nixvm_loop.model.values import Verdict
-from nixvm_loop.present import difference, generations, status
+from nixvm_loop.present import difference, findings, generations, status
 from nixvm_loop.present.checks import check_lines
 from nixvm_loop.present.choice import Verbosity
 from nixvm_loop.present.sanitise import clean
@@ -163,10 +164,12 @@ class PlainSink:
     def _rolled_back(self, event: ev.RolledBack, _: Stamped) -> None:
         self._say(f"going back: generation {event.from_} -> {event.to}")
 
-    def _finding(self, event: ev.Finding, _: Stamped) -> None:
-        self._stdout.line(f"{event.severity}: {clean(event.id, LINE_LIMIT)}: {clean(event.message, MESSAGE_LIMIT)}")
-        if event.fix is not None:
-            self._stdout.line(f"  fix: {clean(event.fix, MESSAGE_LIMIT)}")
+    def _probe(self, event: ProbeFinished, _: Stamped) -> None:
+        self._stdout.line(findings.probe_line(event))
+
+    def _finding(self, event: Finding, _: Stamped) -> None:
+        for line in findings.finding_lines(event):
+            self._stdout.line(line)
 
     def _notice(self, event: ev.Notice, _: Stamped) -> None:
         self._say(f"{event.severity}: {clean(event.message, MESSAGE_LIMIT)}")
@@ -211,7 +214,8 @@ class PlainSink:
         ev.OrderNoted: _noted,
         ev.CheckFinished: _check,
         ev.RolledBack: _rolled_back,
-        ev.Finding: _finding,
+        ProbeFinished: _probe,
+        Finding: _finding,
         ev.Notice: _notice,
         ev.Status: _status,
         History: _history,

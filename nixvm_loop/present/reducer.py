@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nixvm_loop.events import types as ev
+from nixvm_loop.events.findings import Finding, ProbeFinished
 from nixvm_loop.events.generations import DefinitionChange, Difference, History
 from nixvm_loop.events.types import ActivityKind, ActivityState, Stamped
 from nixvm_loop.model.values import Verdict
@@ -237,4 +238,4 @@ IN_CYCLE: dict[type[Any], _InCycle] = {
     ev.RolledBack: _rolled_back,
 }
 # Results of commands: printed once, never part of the screen's state.
-RESULTS: frozenset[type[Any]] = frozenset({ev.Status, ev.Finding, History, Difference, DefinitionChange})
+RESULTS: frozenset[type[Any]] = frozenset({ev.Status, ProbeFinished, Finding, History, Difference, DefinitionChange})

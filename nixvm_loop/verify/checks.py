@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.model.facts import ProbeResult
 from nixvm_loop.model.units import format_bytes, format_seconds
 from nixvm_loop.model.values import Action, Check, Outcome
+from nixvm_loop.verify.unseen import unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,21 +160,18 @@ def _complete(expected: Expected, facts: GuestFacts) -> _Result:
     wanted = f"{_count(len(expected.paths), 'store path')} seen through {expected.store.mount_point}"
     if facts.paths_checked is None:
         return _of(passed=False, expected=wanted, actual=_NOTHING, hint="can its store be entered at all?")
-    missing = facts.missing_paths
-    curable = (*facts.hidden_paths, *facts.stale_paths)
-    gone = tuple(path for path in missing if path in expected.gone)
-    absent = tuple(path for path in missing if path not in {*curable, *gone})
+    missing, not_seen = facts.missing_paths, unseen(expected, facts)
     parts = [
         f"{facts.paths_checked - len(missing)} seen",
-        *_named("hidden by the overlay: ", tuple(path for path in facts.hidden_paths if path not in gone)),
-        *_named("stale in the overlay: ", tuple(path for path in facts.stale_paths if path not in gone)),
-        *_named("gone from the host's store: ", gone),
-        *_named("missing ", absent),
+        *_named("hidden by the overlay: ", not_seen.hidden),
+        *_named("stale in the overlay: ", not_seen.stale),
+        *_named("gone from the host's store: ", not_seen.gone),
+        *_named("missing ", not_seen.absent),
     ]
     hint = "does the share serve this host's store?"
-    if gone:
+    if not_seen.gone:
         hint = "they were deleted under the guest: nixvm-loop rebuild builds them again"
-    elif curable:
+    elif not_seen.hidden or not_seen.stale:
         hint = "nixvm-loop verify --refresh has the guest look anew: it knew them from before they changed"
     return _of(
         passed=not missing and facts.paths_checked == len(expected.paths),

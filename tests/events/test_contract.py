@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
+from nixvm_loop.events import findings
 from nixvm_loop.events import generations as gen
 from nixvm_loop.events import types as ev
 from nixvm_loop.events.codec import decode, encode
 from nixvm_loop.events.names import TYPE_NAMES
 from nixvm_loop.events.types import Stamped
-from nixvm_loop.model.values import Action, Severity, Stage, Verdict
+from nixvm_loop.model.values import Action, Area, ProbeOutcome, Severity, Stage, Verdict
 
 TIME = datetime(2026, 11, 23, 8, 0, 1, 250000, tzinfo=UTC)
 HEAD = ("schema", "seq", "time", "guest", "cycle", "type")
@@ -70,7 +71,8 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.OrderNoted("restart"),
     ev.CheckFinished("store-share", True, True, "virtiofs", "virtiofs", None),
     ev.RolledBack(8, 7),
-    ev.Finding("kvm", Severity.WARNING, "no KVM", "load kvm_intel"),
+    findings.ProbeFinished(Area.HOST, "kvm", ProbeOutcome.FINDING, "no KVM"),
+    findings.Finding("kvm", Severity.WARNING, "no KVM", "load kvm_intel", "none", "a.md#kvm"),
     ev.Notice(Severity.INFO, "taken over", None),
     NOTHING,
     HISTORY,
@@ -122,7 +124,8 @@ loop_paused","paused":true,"waiting":2}
 order_noted","order":"restart"}
 check_finished","check":"store-share","ok":true,"required":true,"expected":"virtiofs","actual":"virtiofs","hint":null}
 rolled_back","from":8,"to":7}
-finding","id":"kvm","severity":"warning","message":"no KVM","fix":"load kvm_intel"}
+probe_finished","area":"host","probe":"kvm","outcome":"finding","said":"no KVM"}
+finding","id":"kvm","severity":"warning","message":"no KVM","fix":"load kvm_intel","evidence":"none","link":"a.md#kvm"}
 notice","severity":"info","message":"taken over","hint":null}
 definition_change","domain":"demo","lines":["--- before","+++ after","@@ -1 +1 @@","-<a/>","+<b/>"]}
 cycle_finished","verdict":"failed","action":null,"generation":null,"seconds":1.5,"exit_code":3,"error":{"message":"no","hint":"look","details":["one","two"]}}

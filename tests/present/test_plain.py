@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from inline_snapshot import snapshot
 
 from nixvm_loop.events import types as ev
+from nixvm_loop.events.findings import Finding, ProbeFinished
 from nixvm_loop.events.names import TYPE_NAMES
 from nixvm_loop.model.clock import SystemClock
-from nixvm_loop.model.values import Severity, Stage, Verdict
+from nixvm_loop.model.values import Area, ProbeOutcome, Severity, Stage, Verdict
 from nixvm_loop.present import Output, Verbosity, sink
 from nixvm_loop.present.history import history
 from nixvm_loop.present.plain import PlainSink
@@ -141,7 +142,8 @@ def test_results_outside_a_cycle() -> None:
         check("system", "/nix/store/abc-system"),
         FAILED_CHECK,
         ev.CheckFinished("failed-units", None, False, "none", "not checked", "no systemd in the guest"),
-        ev.Finding("kvm", Severity.WARNING, "no KVM here", "load kvm_intel"),
+        ProbeFinished(Area.HOST, "kvm", ProbeOutcome.FINDING, "/dev/kvm is missing"),
+        Finding("kvm", Severity.WARNING, "no KVM here", "load kvm_intel", "/dev/kvm: no such file", "a.md#kvm"),
         ev.Notice(Severity.WARNING, "the domain has on_reboot=restart", "set it to destroy"),
     )
     stdout, stderr = shown(script.events)
@@ -153,8 +155,11 @@ failed       store-overlay
              hint:     the overlay is missing from the guest's initrd
 not checked  failed-units
              hint: no systemd in the guest
+finding       host    kvm           /dev/kvm is missing
 warning: kvm: no KVM here
+  evidence: /dev/kvm: no such file
   fix: load kvm_intel
+  see: a.md#kvm
 """)
     assert stderr == snapshot("""\
   warning: the domain has on_reboot=restart

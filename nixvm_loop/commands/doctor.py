@@ -1,0 +1,59 @@
+"""`doctor`: what is wrong, where, and the fix. It changes nothing unless asked to, and then asks back."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Final
+
+from nixvm_loop.doctor import guest
+from nixvm_loop.doctor.cures import apply
+from nixvm_loop.doctor.examine import examine, exit_code
+from nixvm_loop.doctor.patient import Patient
+from nixvm_loop.errors import UsageError
+from nixvm_loop.events.findings import Finding, ProbeFinished
+from nixvm_loop.interrupt import interruptible
+from nixvm_loop.present.stream import LineWriter
+
+if TYPE_CHECKING:
+    from nixvm_loop.commands.call import Call
+    from nixvm_loop.doctor.probe import Cure, Report
+    from nixvm_loop.events.emitter import Sink
+
+_PAGE: Final = "docs/troubleshooting.md"
+_PROBES: Final = (*guest.PROBES,)
+
+
+def run(call: Call) -> int:
+    """Look everywhere and tell; the exit code is that of the first error found. Raises UsageError for `--fix`."""
+    with call.sink() as sink:
+        reports = asyncio.run(interruptible(_examine(call, sink)))
+        if call.arguments.fix:
+            _fix(call, reports)
+    return exit_code(reports)
+
+
+async def _examine(call: Call, sink: Sink) -> tuple[Report, ...]:
+    emit = call.emitter(sink)
+
+    def tell(report: Report) -> None:
+        emit(ProbeFinished(report.probe.area, report.probe.name, report.outcome, report.said))
+        for one in report.found:
+            emit(Finding(one.id, one.severity, one.cause, one.fix, one.evidence, f"{_PAGE}#{one.id}"))
+
+    return await examine(Patient(call.settings, call.clock), _PROBES, tell)
+
+
+def _fix(call: Call, reports: tuple[Report, ...]) -> None:
+    cures = {one.cure: one.id for report in reports for one in report.found if one.cure is not None}
+    for cure, name in cures.items():
+        # Between two runs of the event loop, so that Ctrl-C ends the question at once.
+        if call.arguments.yes or _agreed(cure, name):
+            asyncio.run(interruptible(apply(cure, call.settings, call.clock)))
+
+
+def _agreed(cure: Cure, name: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError(f"doctor would {cure} ({name}), and there is nobody to ask", hint="say --yes")
+    LineWriter(sys.stderr).write(f"{name}: {cure}? [y/N] ")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
