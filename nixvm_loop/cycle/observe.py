@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop import guest as guest_room
 from nixvm_loop import nix, verify
 from nixvm_loop.domain.storeview import STORE, VIEW
-from nixvm_loop.errors import BuildError, GenerationError
+from nixvm_loop.errors import BuildError, GenerationError, GuestError
 from nixvm_loop.events.types import CheckFinished, Notice
 from nixvm_loop.journal import LastSeen
 from nixvm_loop.model.values import Action, Severity
@@ -73,6 +73,8 @@ async def observe(
 ) -> Seen:
     """Look, unless the answer is `known`, judge, tell each check as soon as it is known, and remember what was seen.
 
+    A guest that has a Nix is told what it runs, unless nothing was done to it.
+
     The user's own checks come last, when the guest's start-up is over.
 
     Raises:
@@ -83,6 +85,8 @@ async def observe(
     # Taken after the guest told its uptime, so that a slow guest cannot seem to be older than its start.
     since_start_s = None if look.started_s is None else context.clock.monotonic() - look.started_s
     expected = expected_of(settings, look, facts, since_start_s)
+    if look.action is not Action.NONE and facts.has_nix and facts.is_root:
+        await _register(context, connection, look.generation)
     early = [check for check in verify.checks(expected, facts) if not (facts.starting and check.id == _UNITS)]
     for check in early:
         tell(check)
@@ -93,6 +97,14 @@ async def observe(
     own = await _user_checks(settings, connection, tell)
     _remember(context, facts)
     return Seen(facts, (*found, *own))
+
+
+async def _register(context: Context, connection: guest_room.Connection, generation: Generation) -> None:
+    # Nothing was ever installed there: to the guest's own Nix, all that it runs would be garbage.
+    try:
+        await connection.register(await nix.registration(generation.toplevel))
+    except (BuildError, GuestError) as error:
+        context.emitter(Notice(Severity.WARNING, error.message, error.hint))
 
 
 async def new_paths(context: Context, generation: Generation) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ _LOST_WAIT_S: Final = 0.1
 GATHER_TIMEOUT_S: Final = 30.0
 # OpenSSH refuses more than ten (MaxSessions), and a shell may be waiting.
 _MOST_SESSIONS: Final = 8
+_REGISTER_TIMEOUT_S: Final = 60.0
+_LAST_WORDS: Final = 40
+_REGISTER: Final = "exec /bin/sh -c 'PATH=$PATH:/run/current-system/sw/bin; exec nix-store --load-db'"
 _FORGET: Final = "exec /bin/sh -c 'echo 2 >/proc/sys/vm/drop_caches'"
 
 
@@ -144,6 +147,20 @@ class Connection:
             raise GuestError(
                 f"the caches of guest {self._name} cannot be dropped: {why}",
                 hint="it takes root and a writable /proc/sys; nixvm-loop rebuild --force restarts the guest instead",
+            )
+
+    async def register(self, registration: bytes, timeout_s: float = _REGISTER_TIMEOUT_S) -> None:
+        """Tell the guest's Nix database of store paths, by what `nix-store --dump-db` said of them on the host.
+
+        Raises:
+            GuestError: it was not taken, or the connection was lost.
+        """
+        result = await self.run(_REGISTER, timeout_s, stdin=registration)
+        if not result.ok:
+            why = " ".join(result.stderr.split()[-_LAST_WORDS:]) or _ended(result.end, timeout_s)
+            raise GuestError(
+                f"the Nix database of guest {self._name} was not told what it runs: {why}",
+                hint="nix in the guest does not know the system's paths: collect no garbage there",
             )
 
     async def advance(self, switch: Switch, timeout_s: float, then: FactsRequest) -> GuestFacts | None:

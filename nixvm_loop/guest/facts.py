@@ -89,6 +89,7 @@ def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> G
         cmdline=as_given(cmdline) if (cmdline := _first(lines, "cmdline")) is not None else None,
         kernel_release=_first(lines, "release"),
         is_root=_first(lines, "who") == "root",
+        has_nix=_first(lines, "nix") is not None,
         share=mountinfo.mount_at(mounts, request.store.ro_store),
         store=mountinfo.mount_at(mounts, request.store.mount_point),
         rw_store=space,

@@ -37,6 +37,8 @@ first_line cmdline /proc/cmdline
 first_line release /proc/sys/kernel/osrelease
 led_to booted /run/booted-system
 led_to current /run/current-system
+section nix
+command -v nix-store 2>/dev/null
 section who
 if [ -O /proc/1 ]; then echo root; else echo user; fi
 section mounts

@@ -1,7 +1,7 @@
 """The only caller of Nix: evaluate, build, and read what was built; what a flake is made of on this machine."""
 
 from nixvm_loop.nix.names import names_in
-from nixvm_loop.nix.queries import Revision, closure, revision
+from nixvm_loop.nix.queries import Revision, closure, registration, revision
 from nixvm_loop.nix.run import build
 from nixvm_loop.nix.sources import missing_lock, own_root, source_roots
 from nixvm_loop.nix.system import read_artifacts
@@ -16,6 +16,7 @@ __all__ = [
     "own_root",
     "read_artifacts",
     "read_system",
+    "registration",
     "revision",
     "source_roots",
 ]

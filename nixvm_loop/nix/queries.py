@@ -51,6 +51,20 @@ async def closure(path: Path, *, interrupt_wait_s: float = 5.0) -> frozenset[str
     return frozenset(outcome.stdout.decode().split())
 
 
+async def registration(path: Path) -> bytes:
+    """What another store's database has to be told (`nix-store --load-db`) to know a store path and all it needs.
+
+    Raises:
+        BuildError: Nix does not know the path.
+    """
+    argv = ("nix-store", "--dump-db", *sorted(await closure(path)))
+    outcome = await run(Request(argv, env=NIX_ENV))
+    if not outcome.ok:
+        words = clean(outcome.stderr.decode("utf-8", "replace")).strip().splitlines()
+        raise BuildError(f"the registration of {path} cannot be read", hint="build it again", details=tuple(words[-5:]))
+    return outcome.stdout
+
+
 async def revision(guest: GuestSettings) -> Revision:
     """The flake's commit, and whether tracked files differ from it. Nothing that fails here is an error."""
     flake = local_flake(guest.flake)

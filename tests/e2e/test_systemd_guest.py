@@ -78,7 +78,10 @@ def seconds_from_line(events: list[dict[str, Any]], text: str) -> float:
 
 
 def test_a_first_boot_then_a_slow_shutdown_into_a_failing_unit(lab: Lab) -> None:
-    """All checks hold, the key came as a credential; a slow stop is waited for; a failed unit fails its check only."""
+    """All checks hold, the key came as a credential, the guest's Nix knows what it runs; then a slow stop, a bad unit.
+
+    The stop is waited for; the failed unit fails its check only.
+    """
     lab.edit("configuration.nix", "slowStop = 0", f"slowStop = {SLOW_STOP_S}")
     code, events = rebuilt(lab)
     assert (code, events[-1]["verdict"]) == (0, "ok"), events[-1]
@@ -87,6 +90,10 @@ def test_a_first_boot_then_a_slow_shutdown_into_a_failing_unit(lab: Lab) -> None
     assert lab.guest("systemctl is-system-running") == "running"
     assert "ssh-ed25519" in lab.guest("cat /root/.ssh/authorized_keys")
     assert "io.systemd.credential" not in lab.guest("cat /root/.ssh/authorized_keys")
+    known = lab.run("nix-store", "--query", "--requisites", str(lab.toplevel())).stdout.split()
+    assert len(known) > 1
+    assert set(lab.guest("nix-store --query --requisites /run/current-system").split()) == set(known)
+    assert "error" not in lab.guest("nix-store --verify 2>&1")
     assert "ro" in lab.guest("grep ' /nix/store ' /proc/self/mounts | tail -n 1 | cut -d ' ' -f 4").split(",")
 
     lab.edit("configuration.nix", "failingUnit = false", "failingUnit = true")

@@ -86,6 +86,7 @@ def test_empty_sections_are_unknown_facts() -> None:
         "uptime",
         "cmdline",
         "release",
+        "nix",
         "booted",
         "current",
         "mounts",

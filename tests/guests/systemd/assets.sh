@@ -1,5 +1,5 @@
 #!/bin/bash
-# The userland of the guest: Debian 13's systemd, D-Bus and OpenSSH. Kernel, initrd and busybox are the mini guest's.
+# The userland of the guest: Debian 13's systemd, D-Bus, OpenSSH and Nix. Kernel, initrd and busybox are the mini guest's.
 #
 #   assets.sh collect DIR          makes DIR/userland (20 s, 100 MB; quick when that was done before)
 #   assets.sh add DIR HASH_FILE    puts DIR/userland into the Nix store, writes its hash to HASH_FILE, prints the store path
@@ -9,7 +9,7 @@ set -euo pipefail
 export LC_ALL=C
 
 # What comes with these, the essential packages, is needed as well: sulogin is util-linux's.
-packages=(systemd systemd-sysv dbus openssh-server kmod)
+packages=(systemd systemd-sysv dbus openssh-server kmod nix-bin)
 # Never used in the guest. Store paths know no modes but 0444 and 0555 and no owner but root, so host keys are made at boot.
 unused=(boot dev home media mnt opt proc root run srv sys tmp var etc/ssh usr/include usr/local usr/share/{doc,info,locale,man,perl5,zoneinfo,bug,lintian,bash-completion}
   usr/share/{i18n,zsh,pixmaps,polkit-1,base-passwd,debconf,common-licenses} usr/lib/{apt,dpkg,udev/hwdb.bin,udev/hwdb.d}
