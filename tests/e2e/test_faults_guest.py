@@ -116,6 +116,7 @@ def test_the_users_own_checks(lab: Lab) -> None:
         done = lab.loop("rebuild", "-o", "json")
         said = lab.fails(7, command="verify")
         told = lab.loop("verify", "-o", "json")
+        assert told.returncode == 7, told.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     checks = {event["check"]: event for event in events if event["type"] == "check_finished"}
     assert [checks[name]["ok"] for name in ("has-a-shell", "has-a-printer", "answers")] == [True, False, False]

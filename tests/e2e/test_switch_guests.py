@@ -301,7 +301,7 @@ def test_nixvm_loop_switches_a_guest_whose_sshd_restarts(systemd: Lab) -> None:
     assert (check["ok"], "bad.service" in check["actual"]) == (False, True)
     said = [one["line"] for one in events if one["type"] == "switch_log"]
     assert "restarting the following units: ssh.service" in said
-    assert any(line.startswith("warning: the following units failed: bad.service") for line in said)
+    assert any(line.startswith("warning: the following units failed: bad.service") for line in said), said
     assert systemd.guest(CURRENT) == systemd.toplevel()
 
     good = {name: text for name, text in NEW_UNITS.items() if name != "bad"}
