@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# A script starts its background jobs with SIGINT ignored; what the tests start would be so as well, for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("nixvm-loop", deadline=None)

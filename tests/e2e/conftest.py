@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _NUMBERS = itertools.count(1)
-
-# A script starts its background jobs with SIGINT ignored, and what the tests start would be deaf until it listens.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CONFIG = """
 [guests.{name}]
