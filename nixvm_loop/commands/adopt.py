@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import domainxml
 from nixvm_loop.commands.agree import agree
-from nixvm_loop.commands.redefine import WhileRunning, check_redefinable, check_same, show
+from nixvm_loop.commands.redefine import WhileRunning, check_own, check_redefinable, check_same, show
 from nixvm_loop.cycle.definition import UNBUILT, BootConfig, boot_for
+from nixvm_loop.cycle.needs import NOT_ENFORCED
+from nixvm_loop.cycle.observe import is_read_only
 from nixvm_loop.cycle.run import hold
+from nixvm_loop.domain.faults import is_refusal
 from nixvm_loop.domainxml.adopt import STORE_DIR, Adoption
 from nixvm_loop.domainxml.normal import same, same_but_boot
 from nixvm_loop.errors import DomainError, UsageError
@@ -85,6 +88,7 @@ async def _plan(call: Call, sink: Sink, running: WhileRunning) -> _Plan | None:
         before = await domain.definition_text()
         defined = domainxml.read(before)
         _check_not_made_by_us(defined)
+        check_own(context, defined)
         kept = _kept(context, domain, before)
         after = domainxml.adopt(before, await _adoption(context, hypervisor, defined))
         if defined.boots_directly and same_but_boot(before, after):
@@ -136,10 +140,15 @@ def _kept(context: Context, domain: Domain, before: str) -> original.Original | 
         return None
     if domainxml.read(before).boots_directly:
         return kept
-    if kept.after is None:
+    tag = context.settings.store.share
+    shares = [domainxml.read(text).share(tag) for text in (kept.text, before)]
+    if kept.after is None and shares == [None, None]:
         return None  # that adoption was never done, and the domain was changed since
+    what = "was being adopted, and was then changed"
+    if kept.after is not None:
+        what = "was adopted, and then taken off direct boot"
     raise DomainError(
-        f"domain {domain.name} was adopted, and then taken off direct boot by somebody else",
+        f"domain {domain.name} {what} by somebody else",
         hint=f"nixvm-loop release brings back what it was before; or move {kept.file} away to adopt it as it is now",
     )
 
@@ -186,15 +195,18 @@ async def _check_snapshots(context: Context, domain: Domain) -> None:
 
 
 async def _warn_of_networks(context: Context, hypervisor: Connection, defined: DomainXml) -> None:
-    wanted = sorted({card.network for card in defined.interfaces if card.network is not None})
+    wanted = {card.network for card in defined.interfaces if card.network is not None}
     if not wanted:
         return
     try:
-        down = await hypervisor.inactive_networks()
+        up, down = await hypervisor.networks()
     except DomainError as error:
         context.emitter(Notice(Severity.WARNING, error.message, error.hint))
         return
-    for network in down.intersection(wanted):
+    for network in sorted(wanted - up - down):
+        text = f"libvirt has no network {network}, which domain {defined.name} is attached to: it will not start"
+        context.emitter(Notice(Severity.WARNING, text, "`virsh net-list --all` shows those that it has"))
+    for network in sorted(wanted & down):
         name = shlex.quote(network)
         context.emitter(
             Notice(
@@ -224,6 +236,7 @@ async def _adopt(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -> 
         if plan.after is not None:
             kept = f"; what it was is kept in {settings.state_dir}/adopted.xml"
             context.emitter(Notice(Severity.INFO, f"domain {domain.name} is adopted{kept}", _BUILD_IT))
+            _warn_of_writable_store(context, plan.after)
     finally:
         await context.link.close()
 
@@ -234,8 +247,21 @@ async def _define(context: Context, hypervisor: Connection, domain: Domain, plan
         original.keep(state_dir, plan.before)
     try:
         await hypervisor.define(after)
-    except DomainError:
-        # One that libvirt did not answer may be done all the same: then the next adopt finds it and goes on.
-        if plan.kept is None and await domain.definition_text() == plan.before:
+    except DomainError as error:
+        # What libvirt did not answer may be done all the same, even later: then the next adopt finds it and goes on.
+        if plan.kept is None and is_refusal(error) and await domain.definition_text() == plan.before:
             original.forget(state_dir)
+            error.hint = error.hint or "the difference above shows what was asked of libvirt; nothing was changed"
         raise
+
+
+def _warn_of_writable_store(context: Context, after: str) -> None:
+    settings = context.settings
+    share = domainxml.read(after).share(settings.store.share)
+    if share is None or share.readonly or not settings.on_this_host or is_read_only(share.source):
+        return
+    hint = (
+        "libvirt 11 with virtiofsd 1.13 can forbid it (<readonly/>); before, a read-only mount of the store as the"
+        " share's <source dir='…'/>"
+    )
+    context.emitter(Notice(Severity.WARNING, NOT_ENFORCED, hint))

@@ -92,9 +92,9 @@ end
 def run(arguments: Arguments) -> int:
     """Print a script, or words, one a line; raises UsageError where the script cannot be made."""
     out = LineWriter(sys.stdout)
+    if arguments.output is Output.JSON:
+        raise UsageError("what a shell reads is not JSON", hint="leave out -o json")
     if arguments.words in _SCRIPTS:
-        if arguments.output is Output.JSON:
-            raise UsageError("a script for a shell is not JSON", hint="leave out -o json")
         out.write(script(arguments.words))
     else:
         for word in _words(arguments):

@@ -12,6 +12,7 @@ from nixvm_loop.commands.kept import is_ours, other_domain
 from nixvm_loop.commands.rebuild import cycle
 from nixvm_loop.cycle import needs
 from nixvm_loop.cycle.definition import UNBUILT, BootConfig, boot_for, check_ours, host_store, own_key, owned
+from nixvm_loop.cycle.needs import NOT_ENFORCED
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.decide import Wish
 from nixvm_loop.domain.storeview import VIEW
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from nixvm_loop.model.settings import GuestSettings, MachineSettings
 
 _NO_KEY_YET = "ssh-ed25519 made-by-nixvm-loop-create"
-_NOT_ENFORCED: Final = (
-    "the host does not enforce that the guest only reads the host's store: root in the guest could change it"
-)
 _ENFORCE: Final = (
     "let root mount the store read-only where nixvm-loop looks for it, and create again: `mkdir -p {view} &&"
     " mount --bind /nix/store {view} && mount -o remount,bind,ro {view}`; libvirt 11 with virtiofsd 1.13 needs no such"
@@ -143,7 +141,7 @@ async def _tell(plan: _Plan, done: str) -> None:
     context.emitter(Notice(Severity.INFO, f"domain {settings.domain} is {done}", hint))
     host = await plan.hypervisor.host()
     if not host.readonly_share and not host_store(settings, plan.machine, host).unchanging:
-        context.emitter(Notice(Severity.WARNING, _NOT_ENFORCED, _ENFORCE.format(view=VIEW)))
+        context.emitter(Notice(Severity.WARNING, NOT_ENFORCED, _ENFORCE.format(view=VIEW)))
 
 
 def _key_so_far(context: Context) -> str | None:

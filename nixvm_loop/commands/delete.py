@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -117,6 +118,8 @@ async def _remove(context: Context, domains: list[Domain]) -> None:
     known = settings.state_dir.is_dir()
     async with hold(context) if known else nullcontext():
         for domain in domains:
+            await _check_snapshots(domain)
+        for domain in domains:
             await domain.stop(StopPolicy.FORCE, 0)
             await domain.undefine()
             context.emitter(Notice(Severity.INFO, f"{_named(context, domain)} is removed", None))
@@ -125,6 +128,16 @@ async def _remove(context: Context, domains: list[Domain]) -> None:
             left = _remove_state(settings.state_dir)
             text = f"stays: it holds {', '.join(left)}" if left else "is removed"
             context.emitter(Notice(Severity.INFO, f"{settings.state_dir} {text}", None))
+
+
+async def _check_snapshots(domain: Domain) -> None:
+    # Libvirt would refuse as well, but only after the guest was stopped.
+    names = [snapshot.name for snapshot in await domain.snapshots()]
+    if names:
+        first = f"virsh snapshot-delete {shlex.quote(domain.name)} {shlex.quote(names[0])}"
+        raise DomainError(
+            f"domain {domain.name} has snapshots: {', '.join(names)}", hint=f"delete them first: `{first}`"
+        )
 
 
 async def _remove_view(context: Context) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Final
 
+from nixvm_loop.commands.agree import agreed
 from nixvm_loop.doctor import guest
 from nixvm_loop.doctor.cures import apply
 from nixvm_loop.doctor.examine import examine, exit_code
@@ -13,7 +14,6 @@ from nixvm_loop.doctor.patient import Patient
 from nixvm_loop.errors import UsageError
 from nixvm_loop.events.findings import Finding, ProbeFinished
 from nixvm_loop.interrupt import interruptible
-from nixvm_loop.present.stream import LineWriter
 
 if TYPE_CHECKING:
     from nixvm_loop.commands.call import Call
@@ -55,5 +55,4 @@ def _fix(call: Call, reports: tuple[Report, ...]) -> None:
 def _agreed(cure: Cure, name: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(f"doctor would {cure} ({name}), and there is nobody to ask", hint="say --yes")
-    LineWriter(sys.stderr).write(f"{name}: {cure}? [y/N] ")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return agreed(f"{name}: {cure}?")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import config, present
+from nixvm_loop.commands.agree import answer
 from nixvm_loop.config.flakes import default_attribute
 from nixvm_loop.config.starter import Owner, Starter, guest_name
 from nixvm_loop.config.typed import is_expressible, last_name, typed_attribute, typed_flake, typed_name
@@ -218,14 +219,14 @@ def _asked(shown: Sequence[str]) -> int:
         err.line(f"{number:3}  {name}")
     while True:
         err.write(f"Which configuration? [1-{len(shown)}] ")
-        typed = sys.stdin.readline()
-        answer = typed.strip()
+        typed = answer()
+        chosen = typed.strip()
         if not typed:
             raise UsageError("none was chosen; nothing was written")
-        if answer in shown:
-            return shown.index(answer)
-        if answer.isascii() and answer.isdecimal() and 1 <= int(answer) <= len(shown):
-            return int(answer) - 1
+        if chosen in shown:
+            return shown.index(chosen)
+        if chosen.isascii() and chosen.isdecimal() and 1 <= int(chosen) <= len(shown):
+            return int(chosen) - 1
 
 
 def _settings(starter: Starter, desk: Desk) -> GuestSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixvm_loop import domainxml
@@ -14,6 +15,7 @@ from nixvm_loop.events.generations import DefinitionChange
 if TYPE_CHECKING:
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.domain import Domain
+    from nixvm_loop.domainxml import DomainXml
 
 
 class WhileRunning(Enum):
@@ -33,7 +35,8 @@ async def check_redefinable(domain: Domain, running: WhileRunning) -> None:
     if not await domain.is_persistent():
         raise DomainError(
             f"domain {domain.name} is transient: libvirt forgets its definition when it stops",
-            hint=f"`virsh dumpxml {name} --inactive >{name}.xml` and `virsh define {name}.xml` keep it",
+            hint=f"`(umask 077; virsh dumpxml {name} --inactive --security-info >{name}.xml)` and"
+            f" `virsh define {name}.xml` keep it",
         )
     if await domain.has_saved_state():
         raise DomainError(
@@ -46,6 +49,17 @@ async def check_redefinable(domain: Domain, running: WhileRunning) -> None:
         raise DomainError(
             f"domain {domain.name} is {state}",
             hint=f"`virsh shutdown {name}` first, or say --while-running: the change counts from its next start on",
+        )
+
+
+def check_own(context: Context, defined: DomainXml) -> None:
+    """Make sure that the domain does not boot what another state directory keeps. Raises DomainError."""
+    kernel, state_dir = Path(defined.kernel or "/"), context.settings.state_dir
+    if kernel.name == context.generations.kernel_link.name and kernel.parent != state_dir:
+        raise DomainError(
+            f"domain {defined.name} boots {kernel}, but the state of guest {context.settings.name} is in {state_dir}",
+            hint="it is another guest's, or this guest's name or state_dir was changed since: what is kept of the"
+            f" domain is in {kernel.parent}",
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nixvm_loop.commands.agree import agree
-from nixvm_loop.commands.redefine import WhileRunning, check_redefinable, check_same, show
+from nixvm_loop.commands.redefine import WhileRunning, check_own, check_redefinable, check_same, show
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.domainxml.normal import changed_since, same, unified
 from nixvm_loop.errors import DomainError
@@ -64,6 +64,9 @@ async def _plan(call: Call, sink: Sink, running: WhileRunning) -> _Plan | None:
     try:
         kept = original.read(context.settings.state_dir)
         if kept is None:
+            domain = await (await context.link.hypervisor()).find(context.settings.domain)
+            if domain is not None:
+                check_own(context, await domain.definition())
             text = f"domain {context.settings.domain} is not adopted: there is nothing to give back"
             context.emitter(Notice(Severity.INFO, text, None))
             return None

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from nixvm_loop.domainxml import DomainXml, HostFacts, HostStore
     from nixvm_loop.model.settings import Disk, FolderShare, GuestSettings
 
+NOT_ENFORCED: Final = (
+    "the host does not enforce that the guest only reads the host's store: root in the guest could change it"
+)
 _MAKE_DISK: Final = "make it, say with `qemu-img create -f {format} {path} 10G`, or correct the path in the config"
 
 

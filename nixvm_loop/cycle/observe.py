@@ -209,10 +209,11 @@ def _host_share(live: DomainXml, tag: str) -> verify.HostShare:
     share = live.share(tag)
     if share is None:
         return verify.HostShare.UNKNOWN
-    return verify.HostShare.REFUSES if share.readonly or _read_only_mount(share.source) else verify.HostShare.ALLOWS
+    return verify.HostShare.REFUSES if share.readonly or is_read_only(share.source) else verify.HostShare.ALLOWS
 
 
-def _read_only_mount(folder: str | None) -> bool:
+def is_read_only(folder: str | None) -> bool:
+    """Whether the folder is on a mount through which nothing can be written."""
     try:
         return folder is not None and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError:

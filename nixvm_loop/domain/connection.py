@@ -102,11 +102,13 @@ class Connection:
             raise not_found(name, self.uri, await self.names())
         return found
 
-    async def inactive_networks(self) -> frozenset[str]:
-        """The names of the networks of libvirt's that are defined and down."""
-        flags = library().VIR_CONNECT_LIST_NETWORKS_INACTIVE
-        handles = await ask("asking for the networks", self.handle.listAllNetworks, flags)
-        return frozenset(handle.name() for handle in handles)
+    async def networks(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The names of libvirt's networks: those that are up, and those that are down."""
+        libvirt, found = library(), []
+        for flags in (libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE, libvirt.VIR_CONNECT_LIST_NETWORKS_INACTIVE):
+            handles = await ask("asking for the networks", self.handle.listAllNetworks, flags)
+            found.append(frozenset(handle.name() for handle in handles))
+        return found[0], found[1]
 
     async def require_networks(self, names: tuple[str, ...]) -> None:
         """Make sure that these networks are there and active."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_UNHEARD: Final = frozenset({"libvirt-gone", "libvirt-not-running"})
+
 _PREFIXES: Final = re.compile(
     r"^(?:(?:internal error|operation failed|unsupported configuration|XML error|Requested operation is not valid): )*"
     r"(?:(?:qemu unexpectedly closed the monitor|process exited while connecting to monitor): )?"
@@ -39,6 +41,15 @@ async def ask(
         return await call(doing, function, *arguments, timeout_s=timeout_s)
     except library().libvirtError as error:
         raise explain(error, f"{doing} failed", domain=domain) from error
+
+
+def is_refusal(error: DomainError) -> bool:
+    """Whether libvirt itself said no. Where it did not answer, or has gone, what was asked may be done all the same."""
+    cause = error.__cause__
+    if not isinstance(cause, library().libvirtError):
+        return False
+    found = signatures.find(signatures.Source.LIBVIRT, str(cause.get_error_message() or cause))
+    return found is None or found.id not in _UNHEARD
 
 
 def explain(error: Any, doing: str, *, domain: str | None = None) -> DomainError:

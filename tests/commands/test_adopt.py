@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -11,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 import libvirt
 import pytest
 
+from nixvm_loop import domainxml
 from nixvm_loop.cli import main
+from nixvm_loop.cycle.observe import is_read_only
+from nixvm_loop.domain import Connection, Domain
+from nixvm_loop.errors import DomainError
 from nixvm_loop.generation import identity, original
 from tests.present.shell import Shell
 
@@ -172,7 +177,7 @@ def test_as_events(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """With -o json the difference and what was done are events, and nothing else is on stdout."""
     assert desk.run("adopt", "-y", "-o", "json") == 0
     events: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [event["type"] for event in events] == ["definition_change", "notice"]
+    assert [event["type"] for event in events[:2]] == ["definition_change", "notice"]
     assert events[0]["domain"] == "uefi"
     assert any("<kernel>" in line for line in events[0]["lines"])
 
@@ -263,6 +268,33 @@ class TestInterrupted:
         assert desk.run("release", "-y") == 0
         assert desk.definition() == changed
 
+    def test_after_the_define_and_undone_in_part(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        """What is half adopted is never taken for the original."""
+        desk.run("adopt", "-y")
+        (desk.state / "adopted-as.xml").unlink()
+        desk.define(re.sub("<(kernel|initrd|cmdline)>.*?</[a-z]+>", "", desk.definition()))
+        capsys.readouterr()
+        assert desk.run("adopt", "-y") == 5
+        assert "was being adopted, and was then changed by somebody else" in capsys.readouterr().err
+        assert (desk.state / "adopted.xml").read_text() == desk.before
+        assert desk.run("release", "-y") == 0
+        assert desk.definition() == desk.before
+
+    def test_by_a_libvirt_that_answers_too_late(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The definition comes after we have given up: the original is kept for it."""
+        late: list[str] = []
+
+        async def define(_: Connection, xml: str) -> Domain:
+            late.append(xml)
+            raise DomainError("libvirt did not answer within 30s while defining the domain") from TimeoutError()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "define", define)
+            assert desk.run("adopt", "-y") == 5
+        desk.define(late[0])
+        assert desk.run("release", "-y") == 0
+        assert desk.definition() == desk.before
+
     def test_after_the_define(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         """An adopted domain without the record of it: adopt completes it without asking."""
         desk.run("adopt", "-y")
@@ -289,6 +321,36 @@ class TestInterrupted:
         desk.define(desk.before)
         assert desk.run("release") == 0
         assert list(desk.state.glob("adopted*")) == []
+
+
+@pytest.mark.parametrize("command", ["release", "adopt"])
+def test_the_state_is_somewhere_else(desk: Desk, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """The guest was renamed, or it is another guest's domain: neither is anything said to be done, nor done."""
+    desk.run("adopt", "-y")
+    adopted = desk.definition()
+    text = (desk.folder / "nixvm-loop.toml").read_text()
+    (desk.folder / "nixvm-loop.toml").write_text(text.replace('/state"', '/elsewhere"'))
+    capsys.readouterr()
+    assert desk.run(command, "-y") == 5
+    assert f"what is kept of the domain is in {desk.state}" in capsys.readouterr().err
+    assert desk.definition() == adopted
+    assert not (desk.folder / "elsewhere").exists()
+
+
+def test_a_store_that_the_guest_could_change(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said; libvirt's test driver, an old one, cannot share read-only."""
+    assert desk.run("adopt", "-y") == 0
+    share = domainxml.read(desk.definition()).share("nix-store-share")
+    assert share is not None
+    told = "root in the guest could change it" in capsys.readouterr().err
+    assert told is not (share.readonly or is_read_only("/nix/store"))
+
+
+def test_a_network_that_libvirt_does_not_have(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is warned about: the domain would not start, whoever starts it."""
+    desk.edit("<devices>", "<devices><interface type='network'><source network='nosuchnet'/></interface>")
+    assert desk.run("adopt", "-y") == 0
+    assert "libvirt has no network nosuchnet" in capsys.readouterr().err
 
 
 def saved(desk: Desk) -> None:
