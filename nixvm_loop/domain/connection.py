@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -115,9 +116,10 @@ class Connection:
         for name in names:
             network = await ask(f"looking for network {name}", self.handle.networkLookupByName, name)
             if not await ask(f"looking at network {name}", network.isActive):
+                quoted = shlex.quote(name)
                 raise DomainError(
                     f"libvirt's network {name} is not active",
-                    hint=f"`virsh net-start {name}`; `virsh net-autostart {name}` does it at every start of the host",
+                    hint=f"`virsh net-start {quoted}`; `virsh net-autostart {quoted}` does it at every start of the host",
                 )
 
     async def define(self, xml: str) -> Domain:
