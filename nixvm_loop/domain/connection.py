@@ -119,7 +119,7 @@ class Connection:
                 quoted = shlex.quote(name)
                 raise DomainError(
                     f"libvirt's network {name} is not active",
-                    hint=f"`virsh net-start {quoted}`; `virsh net-autostart {quoted}` does it at every start of the host",
+                    hint=f"`virsh net-start {quoted}`; `virsh net-autostart {quoted}` does it when the host starts",
                 )
 
     async def define(self, xml: str) -> Domain:
