@@ -6,7 +6,6 @@ import json
 import re
 import stat
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import libvirt
@@ -18,12 +17,13 @@ from nixvm_loop.cycle.observe import is_read_only
 from nixvm_loop.domain import Connection, Domain
 from nixvm_loop.errors import DomainError
 from nixvm_loop.generation import identity, original
+from tests.checkout import PYTHONPATH, ROOT
 from tests.present.shell import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 UEFI = (ROOT / "tests" / "fixtures" / "libvirt" / "uefi-9.0.xml").read_text()
 FLAGS = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 ALREADY = "domain uefi is adopted already"
@@ -164,7 +164,7 @@ def test_the_answer(desk: Desk, answer: str, code: int, *, adopted: bool) -> Non
     (desk.folder / "node.xml").write_text(f"<node>{desk.before}</node>")
     config = desk.folder / "nixvm-loop.toml"
     config.write_text(config.read_text().replace("test:///default", f"test://{desk.folder}/node.xml"))
-    with Shell.opened(desk.folder, {"PYTHONPATH": str(ROOT)}) as shell:
+    with Shell.opened(desk.folder, {"PYTHONPATH": PYTHONPATH}) as shell:
         shell.type(f"{sys.executable} -m nixvm_loop adopt --while-running; echo code=$?\n")
         shell.shows("Define domain uefi like this? [y/N]")
         assert "+    <filesystem" in shell.screen.shown()

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,14 +13,15 @@ from nixvm_loop.arguments import Arguments, Command, Words
 from nixvm_loop.commands import completions
 from nixvm_loop.errors import UsageError
 from nixvm_loop.present.choice import Output
+from tests.checkout import PYTHONPATH
 from tests.commands.shells import in_bash, in_fish, in_zsh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 shtab = pytest.importorskip("shtab")
 
-ROOT = Path(__file__).parents[2]
 CONFIG = '[guests.demo]\nstate_dir = "state"\n[guests.web]\n[guests."my.host"]\n'
 ASK = {"bash": in_bash, "zsh": in_zsh, "fish": in_fish}
 
@@ -31,8 +31,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a config of three guests, the generations of one, and nixvm-loop in PATH."""
     program = tmp_path / "bin/nixvm-loop"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m nixvm_loop "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m nixvm_loop "$@"\n')
     program.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NIXVM_LOOP_CONFIG", raising=False)

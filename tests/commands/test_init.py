@@ -18,6 +18,7 @@ import pytest
 from nixvm_loop import config
 from nixvm_loop.cli import main
 from nixvm_loop.domain import Connection
+from tests.checkout import PYTHONPATH
 from tests.nix.flakes import git
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("real_nix", "hypervisor")
 
-ROOT = Path(__file__).parents[2]
 DOMAIN = (
     """<domain type='test'><name>{name}</name>{owner}<memory>65536</memory><os><type>hvm</type>{boot}</os></domain>"""
 )
@@ -278,7 +278,7 @@ def test_interrupted_while_nix_evaluates(flake: Callable[[str], Path]) -> None:
     folder = flake(f"let many = builtins.genList (n: n) 30000; in {{ ${{toString ({ENDLESS})}} = 1; }}")
     process = subprocess.Popen(
         [sys.executable, "-m", "nixvm_loop", "init"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 20
     while not evaluating(folder):
@@ -311,7 +311,7 @@ def test_the_question(typed: str, code: int, written: str | None, flake: Callabl
     terminal, far_end = pty.openpty()
     process = subprocess.Popen(
         ["setsid", "--ctty", sys.executable, "-m", "nixvm_loop", "init"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}, stdin=far_end, stdout=far_end, stderr=far_end,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, "TERM": "xterm"}, stdin=far_end, stdout=far_end, stderr=far_end,
     )  # fmt: skip
     os.close(far_end)
     shown = read_until(terminal, b"] ")

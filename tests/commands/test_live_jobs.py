@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checkout import PYTHONPATH
 from tests.present.shell import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 WATCH = f"{sys.executable} -m nixvm_loop watch"
 WAITING = "waiting for changes"
 AS_USUAL = (True, True)
@@ -34,7 +34,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     (tmp_path / "flake/flake.nix").write_text("{ outputs = _: { }; }\n")
     (tmp_path / "nixvm-loop.toml").write_text(CONFIG)
     (tmp_path / "run").mkdir(mode=0o700)
-    with Shell.opened(tmp_path, {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(tmp_path / "run")}) as opened:
+    with Shell.opened(tmp_path, {"PYTHONPATH": PYTHONPATH, "XDG_RUNTIME_DIR": str(tmp_path / "run")}) as opened:
         yield opened
 
 

@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.checkout import PYTHONPATH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 NIXVM = f"{sys.executable} -m nixvm_loop"
 FULL = "nixvm-loop: error: standard output cannot be written: No space left on device\n"
 CONFIG = """
@@ -68,7 +72,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nixvm-loop.toml").write_text(CONFIG)
     (tmp_path / "run").mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     return tmp_path
 
