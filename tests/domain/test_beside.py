@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from typing import TYPE_CHECKING
 
 from nixvm_loop.domain import beside
@@ -37,8 +36,11 @@ def test_the_end_of_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_the_end_of_a_share_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A domain's virtiofsd is found by libvirt's file, its death known then and later; nobody else's number counts."""
-    program = shutil.copy("/bin/sleep", tmp_path / "virtiofsd")
-    one = await asyncio.create_subprocess_exec(program, "60")
+    program = tmp_path / "virtiofsd"
+    # A script's process has the script's name; this one waits without becoming another program.
+    program.write_text("#!/bin/sh\nread -r _\n")
+    program.chmod(0o700)
+    one = await asyncio.create_subprocess_exec(program, stdin=asyncio.subprocess.PIPE)
     other = await asyncio.create_subprocess_exec("sleep", "60")
     try:
         (tmp_path / "7-demo-fs0-fs.pid").write_text(f"{one.pid}\n")
