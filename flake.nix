@@ -1,7 +1,7 @@
 {
   description = "Watch a NixOS guest's configuration; build it, boot it, prove that the guest runs it";
 
-  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
   outputs =
     { self, nixpkgs }:

@@ -1,9 +1,9 @@
-# Lint, types, architecture, shell scripts: apart from the package, whose closure stays small so.
+# Types, architecture, shell scripts: apart from the package, whose closure stays small so. Not ruff, which
+# pyproject.toml pins closer than nixpkgs has it.
 {
   lib,
   import-linter,
   python3,
-  ruff,
   runCommand,
   shellcheck,
 }:
@@ -19,7 +19,6 @@ runCommand "nixvm-loop-linters"
         in
         needed.dependencies ++ needed.tests ++ needed.linters
       ))
-      ruff
       shellcheck
     ];
   }
@@ -28,8 +27,6 @@ runCommand "nixvm-loop-linters"
     chmod -R u+w checkout
     cd checkout
     export HOME=$TMPDIR
-    ruff check --no-cache
-    ruff format --check --no-cache
     mypy
     PYTHONPATH=$PWD lint-imports --no-cache
     grep -rlE '^#!.*sh$|^# Sourced' scripts examples .ci | xargs shellcheck -x -P SCRIPTDIR

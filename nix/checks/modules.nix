@@ -1,4 +1,5 @@
-# Whole systems with the two modules, evaluated by the nixpkgs that the flake is locked to: each option in both values.
+# Whole systems with the two modules, evaluated by the nixpkgs that the flake is given: guests with each option of the
+# guest module but mountPoint at another value than its default, and a host.
 {
   lib,
   nixpkgs,
@@ -51,11 +52,6 @@ let
         persistent
         { keystone.virtualization.guest.virtiofs.persistentRwStore = true; }
       ];
-      guest-scripted-initrd = evaluate [
-        ../guest-virtiofs.nix
-        ../template/guest.nix
-        { boot.initrd.systemd.enable = lib.mkForce false; }
-      ];
       guest-systemd-initrd = evaluate [
         ../guest-virtiofs.nix
         ../template/guest.nix
@@ -70,6 +66,14 @@ let
           fileSystems."/".fsType = "ext4";
           keystone.virtualization.host.virtiofs.watch.projects.demo.config = "/srv/demo/nixvm-loop.toml";
         }
+      ];
+    }
+    # NixOS is about to lose it.
+    // lib.optionalAttrs (lib.versionOlder lib.trivial.release "26.11") {
+      guest-scripted-initrd = evaluate [
+        ../guest-virtiofs.nix
+        ../template/guest.nix
+        { boot.initrd.systemd.enable = lib.mkForce false; }
       ];
     };
 in

@@ -79,6 +79,11 @@ class TestFlake:
 
 
 class TestTemplate:
+    def test_its_nixpkgs_is_the_flakes(self) -> None:
+        """Both follow the same release: what the checks evaluate is what users get."""
+        urls = [nix_eval("--expr", f"(import {folder}/flake.nix).inputs.nixpkgs.url") for folder in (TOP, TEMPLATE)]
+        assert urls == ["github:NixOS/nixpkgs/nixos-26.05"] * 2
+
     def test_it_is_a_guest_a_host_and_a_config(self) -> None:
         """What `nix flake init` copies has all that a first cycle needs."""
         assert flake("toString outputs.templates.default.path") == str(TEMPLATE)
