@@ -14,7 +14,8 @@ let
   credential = "ssh.authorized_keys.root";
   # Below /run: a key that the host hands over counts for this boot.
   keys = "/run/nixvm-loop/authorized_keys.d";
-  console = if parent.console == null then "console" else parent.console;
+  # The kernel takes the port's settings after a comma.
+  console = if parent.console == null then "console" else lib.head (lib.splitString "," parent.console);
   # In newer NixOS a unit of its own makes the keys, if they are wanted; in older, sshd does so just before it listens.
   keygen = "sshd-keygen.service";
   madeByNixos = has [
@@ -22,9 +23,14 @@ let
     "openssh"
     "generateHostKeys"
   ];
+  # The server that there is, or the one that systemd starts for each connection.
+  server = if config.services.openssh.startWhenNeeded or false then "sshd@" else "sshd";
+  units = [
+    "nixvm-loop-ssh-key.service"
+  ]
+  ++ lib.optional cfg.announceHostKeys "nixvm-loop-host-keys.service";
   oneshot = {
     wantedBy = [ "multi-user.target" ];
-    before = [ "sshd.service" ];
     serviceConfig = {
       Type = "oneshot";
       RemainAfterExit = true;
@@ -80,7 +86,12 @@ in
           ];
         };
 
-        systemd.services = {
+        systemd.services = mkIf config.services.openssh.enable {
+          ${server} = {
+            wants = units;
+            after = units;
+          };
+
           nixvm-loop-ssh-key = lib.recursiveUpdate oneshot {
             description = "Let root in with the key that came with the domain";
             serviceConfig.ImportCredential = credential;

@@ -99,8 +99,8 @@ in
       type = types.nullOr types.str;
       default = "ttyS0";
       description = ''
-        The serial port that is the console (`console=` on the kernel's command line): what nixvm-loop reads. Null sets
-        no such parameter.
+        The serial port that is the console (`console=` on the kernel's command line): what nixvm-loop reads. Settings may
+        follow the port (`ttyS0,115200n8`). Null sets no such parameter.
       '';
     };
 

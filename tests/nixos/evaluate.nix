@@ -63,12 +63,21 @@ rec {
     scripts =
       lib.mapAttrs
         (_: service: {
-          inherit (service) after before script;
+          inherit (service) after script;
           inherit (service) serviceConfig;
         })
         (
           lib.filterAttrs (name: _: lib.hasPrefix "nixvm-loop-" name) config.systemd.services
         );
+    servers = lib.mapAttrs (_: service: { inherit (service) after wants; }) (
+      lib.filterAttrs (
+        name: _:
+        lib.elem name [
+          "sshd"
+          "sshd@"
+        ]
+      ) config.systemd.services
+    );
     inherit said;
   };
 

@@ -84,14 +84,15 @@ def test_a_failed_boot_ends_the_guest_if_wanted(tree: Tree, on: bool) -> None:  
     assert ("boot.panic_on_fail" in params, "panic=-1" in params) == (on, on)
 
 
-@pytest.mark.parametrize("console", [None, "ttyS0", "ttyAMA0"])
+@pytest.mark.parametrize("console", [None, "ttyS0", "ttyAMA0", "ttyS0,115200n8"])
 def test_the_console_is_a_serial_port(tree: Tree, console: str | None) -> None:
-    """`console` is on the kernel's command line, and is where the host keys are told."""
+    """`console` is on the kernel's command line, and its device is where the host keys are told."""
     found = guest(tree, console=console)
     assert [param for param in found["params"] if param.startswith("console=")] == (
         [] if console is None else [f"console={console}"]
     )
-    assert f"> /dev/{console or 'console'}\n" in found["scripts"]["nixvm-loop-host-keys"]["script"]
+    device = (console or "console").removesuffix(",115200n8")
+    assert f"> /dev/{device}\n" in found["scripts"]["nixvm-loop-host-keys"]["script"]
 
 
 @pytest.mark.parametrize("on", [False, True])

@@ -23,7 +23,6 @@ class TestSsh:
         assert found["sshd"]
         assert "/run/nixvm-loop/authorized_keys.d/%u" in found["keyFiles"]
         assert unit["serviceConfig"]["ImportCredential"] == "ssh.authorized_keys.root"
-        assert "sshd.service" in unit["before"]
         (tmp_path / "ssh.authorized_keys.root").write_text("ssh-ed25519 KEY\n")
         self._run(unit["script"], tmp_path)
         key = tmp_path / "run/authorized_keys.d/root"
@@ -38,7 +37,7 @@ class TestSsh:
     def test_the_host_keys_are_told(self, tree: Tree, tmp_path: Path) -> None:
         """The unit writes what nixvm-loop reads, before sshd starts, after a prompt that stands on the console."""
         unit = guest(tree)["scripts"]["nixvm-loop-host-keys"]
-        assert ("sshd-keygen.service" in unit["after"], "sshd.service" in unit["before"]) == (True, True)
+        assert "sshd-keygen.service" in unit["after"]
         if "ssh-keygen -q" not in unit["script"]:
             # Another unit of NixOS makes the keys.
             self._make_key(tmp_path)
@@ -47,6 +46,17 @@ class TestSsh:
         self._run(unit["script"].replace("> /dev/ttyS0", f">> {console}"), tmp_path)
         kind, key = tmp_path.joinpath("ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
         assert [announced_key(line) for line in console.read_text().splitlines()] == [None, f"{kind} {key}"]
+
+    @pytest.mark.parametrize(("when_needed", "server"), [(False, "sshd"), (True, "sshd@")])
+    @pytest.mark.parametrize("announce", [False, True])
+    def test_the_server_waits_for_both(self, tree: Tree, server: str, *, when_needed: bool, announce: bool) -> None:
+        """Whether it always runs or starts with each connection, the key is there and the host keys are told before."""
+        module = {"services": {"openssh": {"startWhenNeeded": when_needed}}}
+        found = guest(tree, module, ssh={"announceHostKeys": announce})["servers"]
+        assert list(found) == [server]
+        ours = {"nixvm-loop-ssh-key.service", *(["nixvm-loop-host-keys.service"] if announce else [])}
+        for relation in ("wants", "after"):
+            assert {unit for unit in found[server][relation] if unit.startswith("nixvm-loop-")} == ours
 
     def test_the_keys_are_quick_to_make(self, tree: Tree) -> None:
         """Only an ed25519 key is made at a boot, unless the guest says which it wants."""
