@@ -90,6 +90,13 @@ let
       "gc"
       "automatic"
     ] == true
+    ||
+      setting [
+        "programs"
+        "nh"
+        "clean"
+        "enable"
+      ] == true
     || !(elem (nixSetting "min-free") [
       null
       0
@@ -119,17 +126,65 @@ in
         name: path:
         optional (prefixed path) ''
           keystone.virtualization.guest.virtiofs.${name} begins with ${initrdPrefix}, where the initrd has the guest's root: it is taken as ${withoutPrefix path}. Kept as it is, the systemd initrd would mount it below ${initrdPrefix}${initrdPrefix}. Write ${withoutPrefix path}.'';
-      rootLogin = setting [
-        "services"
-        "openssh"
-        "settings"
-        "PermitRootLogin"
+      server =
+        name:
+        setting [
+          "services"
+          "openssh"
+          "settings"
+          name
+        ];
+      rootLogin = server "PermitRootLogin";
+      # USER or USER@HOST. A pattern may well mean root; only what certainly shuts it out is worth a warning.
+      user = pattern: lib.head (lib.splitString "@" pattern);
+      users =
+        name:
+        let
+          found = server name;
+        in
+        if isAttrs found || found == null then [ ] else lib.toList found;
+      mayBeRoot = pattern: user pattern == "root" || builtins.match ".*[*?].*" (user pattern) != null;
+      allowed = users "AllowUsers";
+      shutsOut = [
+        {
+          when =
+            setting [
+              "services"
+              "openssh"
+              "enable"
+            ] == false;
+          because = "services.openssh.enable is off";
+          remedy = "Switch it on, or ssh.enable off where another server lets root in";
+        }
+        {
+          when = elem rootLogin [
+            "no"
+            "forced-commands-only"
+          ];
+          because = ''services.openssh.settings.PermitRootLogin is "${toString rootLogin}"'';
+          remedy = ''Set it to "prohibit-password"'';
+        }
+        {
+          when = allowed != [ ] && !(any mayBeRoot allowed);
+          because = "services.openssh.settings.AllowUsers does not name root";
+          remedy = "Add it";
+        }
+        {
+          when = any (pattern: elem pattern [
+            "root"
+            "*"
+          ]) (users "DenyUsers");
+          because = "services.openssh.settings.DenyUsers names root";
+          remedy = "Remove it";
+        }
       ];
     in
     about "roStoreMount" cfg.roStoreMount
     ++ about "rwStoreMount" cfg.rwStoreMount
-    ++ optional (cfg.ssh.enable && rootLogin == "no") ''
-      keystone.virtualization.guest.virtiofs.ssh: services.openssh.settings.PermitRootLogin is "no", and nixvm-loop's checks need root. Set it to "prohibit-password".'';
+    ++ map (reason: ''
+      keystone.virtualization.guest.virtiofs.ssh: ${reason.because}, and nixvm-loop's checks need root. ${reason.remedy}.'') (
+      filter (reason: cfg.ssh.enable && reason.when) shutsOut
+    );
 
   assertions = [
     (sound (stringLength cfg.shareName <= 36 && builtins.match "[^[:space:],]+" cfg.shareName != null) ''
@@ -163,7 +218,7 @@ in
       nix.settings.auto-optimise-store and nix.optimise.automatic must be off: they make hard links across the overlay's layers, which copies the host's store into the guest.'')
 
     (sound (!collectsGarbage) ''
-      nix.gc.automatic and nix.settings.min-free must be off: the guest's collector would take what is the host's for garbage and hide it behind whiteouts.'')
+      nix.gc.automatic, programs.nh.clean.enable and nix.settings.min-free must be off: the guest's collector would take what is the host's for garbage and hide it behind whiteouts.'')
 
     (sound
       (

@@ -69,6 +69,9 @@ class TestInitrdPrefix:
             {"mountPoint": "/guest/store"}, {}, "`init=` names a path below /nix/store", id="other-mount-point"
         ),
         pytest.param({}, {"nix": {"gc": {"automatic": True}}}, "nix.gc.automatic", id="gc"),
+        pytest.param(
+            {}, {"programs": {"nh": {"enable": True, "clean": {"enable": True}}}}, "programs.nh.clean.enable", id="nh"
+        ),
         pytest.param({}, {"nix": {"settings": {"min-free": 1000}}}, "nix.gc.automatic", id="min-free"),
         pytest.param({}, {"nix": {"settings": {"auto-optimise-store": True}}}, "hard links", id="auto-optimise"),
         pytest.param({}, {"nix": {"optimise": {"automatic": True}}}, "hard links", id="optimise"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,11 +71,36 @@ class TestSsh:
         assert (found["sshd"], "nixvm-loop-ssh-key" in found["scripts"]) == (on, on)
         assert ("nixvm-loop-host-keys" in guest(tree, ssh={"announceHostKeys": on})["scripts"]) == on
 
-    def test_a_root_that_may_not_log_in_is_warned_about(self, tree: Tree) -> None:
+    @pytest.mark.parametrize(
+        ("server", "because"),
+        [
+            ({"enable": False}, "services.openssh.enable is off"),
+            ({"settings": {"PermitRootLogin": "no"}}, 'PermitRootLogin is "no"'),
+            ({"settings": {"PermitRootLogin": "forced-commands-only"}}, 'PermitRootLogin is "forced-commands-only"'),
+            ({"settings": {"AllowUsers": ["ann", "bob@10.0.0.1"]}}, "AllowUsers does not name root"),
+            ({"settings": {"DenyUsers": ["root"]}}, "DenyUsers names root"),
+        ],
+    )
+    def test_a_root_that_cannot_log_in_is_warned_about(self, tree: Tree, server: dict[str, Any], because: str) -> None:
         """The checks need root."""
-        closed = {"services": {"openssh": {"settings": {"PermitRootLogin": "no"}}}}
-        [warning] = guest(tree, closed)["said"]["warnings"]
+        [warning] = guest(tree, {"services": {"openssh": server}})["said"]["warnings"]
+        assert because in warning
         assert "need root" in warning
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"AllowUsers": ["ann", "root@10.0.2.*"], "DenyUsers": ["root@192.0.2.1", "bob"]},
+            {"AllowUsers": ["r*"], "PermitRootLogin": "prohibit-password"},
+        ],
+    )
+    def test_a_root_that_may_log_in_is_not(self, tree: Tree, settings: dict[str, Any]) -> None:
+        """From some host, or by a pattern, is enough."""
+        assert guest(tree, {"services": {"openssh": {"settings": settings}}})["said"]["warnings"] == []
+
+    def test_without_a_server_there_are_no_units(self, tree: Tree) -> None:
+        """Nothing waits for a server that is switched off."""
+        assert guest(tree, {"services": {"openssh": {"enable": False}}})["scripts"] == {}
 
     @staticmethod
     def _make_key(folder: Path) -> None:
