@@ -41,14 +41,46 @@ let
     map (part: if part._type or null == "override" then part.content else part) (lib.modules.dischargeProperties value);
   mounts = part: isAttrs part && (part ? device || part ? fsType || part ? label || part ? overlay);
   definesMount =
-    definition:
+    path: definition:
     toString definition.file != toString thisFile
     && isAttrs definition.value
-    && definition.value ? ${cfg.mountPoint}
-    && any mounts (contents definition.value.${cfg.mountPoint});
-  otherMounts = map (definition: toString definition.file) (
-    filter definesMount (options.fileSystems.definitionsWithLocations or [ ])
-  );
+    && definition.value ? ${path}
+    && any mounts (contents definition.value.${path});
+  othersMount =
+    path:
+    map (definition: toString definition.file) (
+      filter (definesMount path) (options.fileSystems.definitionsWithLocations or [ ])
+    );
+  otherRoots = othersMount "/";
+  otherMounts = othersMount cfg.mountPoint;
+  otherLayers = othersMount rwStore;
+
+  # The same place under another name, which NixOS would mount as well.
+  aliases =
+    path:
+    map (name: "fileSystems.${builtins.toJSON name}") (
+      filter (name: name != path && config.fileSystems.${name}.mountPoint == path) (attrNames config.fileSystems)
+    )
+    ++ optional (any (mount: mount.where == path) (config.systemd.mounts or [ ])) "systemd.mounts";
+  mountedTwice = filter (path: aliases path != [ ]) [
+    "/"
+    roStore
+    rwStore
+    cfg.mountPoint
+  ];
+
+  # An upper layer needs extended attributes, and device nodes or whiteouts of its own.
+  noUpperLayer = [
+    "9p"
+    "exfat"
+    "nfs"
+    "nfs4"
+    "overlay"
+    "vfat"
+    "virtiofs"
+  ];
+  layers = filter (fileSystem: fileSystem.mountPoint == rwStore) (lib.attrValues config.fileSystems);
+  unfit = map (layer: layer.fsType) (filter (layer: elem layer.fsType noUpperLayer) layers);
 
   fileSystemPaths = map (fileSystem: fileSystem.mountPoint) (lib.attrValues config.fileSystems);
   strays = filter prefixed fileSystemPaths;
@@ -118,7 +150,13 @@ let
     };
 in
 {
-  inherit otherMounts roStore rwStore;
+  inherit
+    otherLayers
+    otherMounts
+    otherRoots
+    roStore
+    rwStore
+    ;
 
   warnings =
     let
@@ -193,6 +231,12 @@ in
     (sound (otherMounts == [ ]) ''
       ${cfg.mountPoint} is mounted by another module as well: ${concatMapStringsSep ", " toString otherMounts}. Remove that definition, or this module's `enable`.'')
 
+    (sound (mountedTwice == [ ]) ''
+      ${concatMapStringsSep ", " (path: "${path} is mounted by ${lib.concatStringsSep " and " (aliases path)} as well") mountedTwice}. Remove that definition, or this module's `enable`.'')
+
+    (sound (cfg.persistentRwStore || otherMounts != [ ] || otherLayers == [ ]) ''
+      ${rwStore} is declared in ${lib.concatStringsSep ", " otherLayers}, and persistentRwStore is off, with which it is this module's tmpfs. Turn persistentRwStore on, or remove that definition.'')
+
     (sound (otherMounts != [ ] || elem cfg.mountPoint fileSystemPaths) ''
       ${cfg.mountPoint} is not among the guest's file systems: a definition of `fileSystems` with a higher priority (mkForce, mkVMOverride) replaced this module's. Remove it, or this module's `enable`.'')
 
@@ -239,8 +283,11 @@ in
     (sound (elem rwStore fileSystemPaths) ''
       persistentRwStore is on, but no file system is declared for ${rwStore}. Declare fileSystems."${rwStore}" with neededForBoot = true, or turn persistentRwStore off.'')
 
-    (sound (!(elem rwStore fileSystemPaths) || any (fs: fs.mountPoint == rwStore && fs.neededForBoot) (lib.attrValues config.fileSystems)) ''
+    (sound (!(elem rwStore fileSystemPaths) || any (layer: layer.neededForBoot) layers) ''
       fileSystems."${rwStore}" needs neededForBoot = true: the initrd mounts the overlay over it.'')
+
+    (sound (unfit == [ ]) ''
+      fileSystems."${rwStore}" is ${concatMapStringsSep ", " toString unfit}, which cannot be an overlay's upper layer. Use one that can, such as ext4 or xfs.'')
 
     (sound (cfg.rwStoreSize == null) ''
       rwStoreSize is for a tmpfs; with persistentRwStore the size is that of fileSystems."${rwStore}".'')

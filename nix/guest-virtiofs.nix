@@ -119,8 +119,8 @@ in
       inherit (checks) assertions warnings;
 
       fileSystems = {
-        # Whoever says what the root is, says it instead.
-        "/" = mkDefault {
+        # Whoever says what the root is, says it instead; more options alone are added.
+        "/" = mkIf (checks.otherRoots == [ ]) {
           device = "tmpfs";
           fsType = "tmpfs";
           options = [ "mode=0755" ];
@@ -156,7 +156,7 @@ in
         };
       }
       // optionalAttrs (!cfg.persistentRwStore) {
-        ${rwStore} = {
+        ${rwStore} = mkIf (checks.otherLayers == [ ]) {
           device = "tmpfs";
           fsType = "tmpfs";
           options = [ "mode=0755" ] ++ optional (cfg.rwStoreSize != null) "size=${cfg.rwStoreSize}";

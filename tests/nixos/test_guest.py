@@ -115,6 +115,14 @@ def test_the_users_root_is_kept(tree: Tree) -> None:
     assert (found["device"], found["fsType"], "mode=0755" in found["options"]) == ("/dev/vda", "ext4", False)
 
 
+@pytest.mark.parametrize("added", [{"options": ["size=1G"]}, {"neededForBoot": True}])
+def test_what_is_added_to_the_root_keeps_the_tmpfs(tree: Tree, added: dict[str, Any]) -> None:
+    """A definition that says neither device nor type is about this module's root."""
+    found = guest(tree, {"fileSystems": {"/": added}})["fileSystems"]["/"]
+    assert (found["device"], found["fsType"]) == ("tmpfs", "tmpfs")
+    assert {"mode=0755", *added.get("options", ())} <= set(found["options"])
+
+
 def test_options_of_the_mount_may_be_added(tree: Tree) -> None:
     """A definition that only adds options to the overlay is no second mount."""
     found = guest(tree, {"fileSystems": {"/nix/store": {"options": ["volatile"]}}})["fileSystems"]["/nix/store"]

@@ -8,6 +8,8 @@ import pytest
 from tests.nixos.guests import failed, forced, guest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.nixos.trees import Tree
 
 
@@ -37,6 +39,28 @@ class TestPersistentLayer:
         layer = {"fileSystems": {"/nix/.rw-store": _LAYER}}
         [message] = failed(tree, layer, persistentRwStore=True, rwStoreSize="1G")
         assert "rwStoreSize is for a tmpfs" in message
+
+    @pytest.mark.parametrize("kind", ["virtiofs", "9p", "nfs", "overlay", "vfat"])
+    def test_it_has_to_be_able_to_be_one(self, tree: Tree, kind: str) -> None:
+        """The kernel takes no such file system as an overlay's upper layer."""
+        layer = {"fileSystems": {"/nix/.rw-store": {**_LAYER, "fsType": kind}}}
+        [message] = failed(tree, layer, persistentRwStore=True)
+        assert f'fileSystems."/nix/.rw-store" is {kind}, which cannot be' in message
+
+    def test_it_has_to_be_switched_on(self, tree: Tree, tmp_path: Path) -> None:
+        """A layer that is declared without the option is no conflict of values: the message names file and option."""
+        file = tmp_path / "layer.nix"
+        file.write_text(
+            '{ fileSystems."/nix/.rw-store" = { device = "/dev/vdb"; fsType = "ext4"; neededForBoot = true; }; }'
+        )
+        [message] = failed(tree, str(file))
+        assert f"is declared in {file}" in message
+        assert "Turn persistentRwStore on" in message
+
+    def test_options_may_be_added_to_the_tmpfs(self, tree: Tree) -> None:
+        """A definition that only adds options declares no layer."""
+        added = {"fileSystems": {"/nix/.rw-store": {"options": ["huge=advise"]}}}
+        assert {"mode=0755", "huge=advise"} <= set(guest(tree, added)["fileSystems"]["/nix/.rw-store"]["options"])
 
 
 class TestInitrdPrefix:
@@ -91,6 +115,18 @@ class TestInitrdPrefix:
             {"fileSystems": {"/nix/store": {"device": "/dev/vdc", "fsType": "ext4"}}},
             "mounted by another module as well",
             id="store-mounted-twice",
+        ),
+        pytest.param(
+            {},
+            {"fileSystems": {"own": {"mountPoint": "/nix/store", "device": "/dev/vdc", "fsType": "ext4"}}},
+            '/nix/store is mounted by fileSystems."own" as well',
+            id="store-mounted-by-another-name",
+        ),
+        pytest.param(
+            {},
+            {"systemd": {"mounts": [{"what": "/dev/vdc", "where": "/nix/store"}]}},
+            "/nix/store is mounted by systemd.mounts as well",
+            id="store-mounted-by-a-unit",
         ),
         pytest.param(
             {},
