@@ -88,6 +88,8 @@ let
   };
   # systemd takes a percent sign for a specifier, and in commands a dollar sign for a variable.
   escape = builtins.replaceStrings [ "%" ] [ "%%" ];
+  # What libvirt runs for interfaces whose backend is passt, which it looks for in its PATH.
+  passt = lib.optional (pkgs ? passt) pkgs.passt;
   quote = word: builtins.replaceStrings [ "$" ] [ "$$" ] (builtins.toJSON (escape word));
 in
 {
@@ -164,7 +166,12 @@ in
     (optionalAttrs (has [
       "environment"
       "systemPackages"
-    ]) { environment.systemPackages = lib.optional (cfg.package != null) cfg.package; })
+    ]) { environment.systemPackages = lib.optional (cfg.package != null) cfg.package ++ passt; })
+
+    (optionalAttrs (has [
+      "systemd"
+      "services"
+    ]) { systemd.services.libvirtd.path = passt; })
 
     (optionalAttrs (has [
       "systemd"

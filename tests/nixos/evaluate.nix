@@ -84,6 +84,13 @@ rec {
   host = {
     inherit (config.virtualisation.libvirtd) enable onShutdown;
     virtiofsd = map (package: package.name) config.virtualisation.libvirtd.qemu.vhostUserPackages;
+    daemonPath = map lib.getName config.systemd.services.libvirtd.path or [ ];
+    # What the module installs: to name all that NixOS does takes packages that the stand-in has not.
+    installed = lib.concatMap (definition: map lib.getName definition.value) (
+      lib.filter (
+        definition: lib.hasSuffix "host-virtiofs.nix" (toString definition.file)
+      ) options.environment.systemPackages.definitionsWithLocations
+    );
     members = config.users.groups.libvirtd.members or [ ];
     environment = config.systemd.services.libvirt-guests.environment.ON_SHUTDOWN or null;
     units = lib.mapAttrs (_: unit: unit.text) (

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.nixos.guests import forced
 from tests.nixos.trees import GUEST_MODULE, HOST_MODULE, TEMPLATE
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 # What each NixOS has to say, whatever it is for.
 _MACHINE: Final = {
     "boot": {"loader": {"grub": {"enable": False}}},
+    # Named by strings, which the stand-in for the packages does not see.
+    "environment": {"defaultPackages": forced([])},
     "fileSystems": {"/": {"device": "/dev/vda", "fsType": "ext4"}},
     "users": {"users": {"ann": {"isNormalUser": True}}},
 }
@@ -34,6 +37,14 @@ def test_libvirt_runs_and_finds_virtiofsd(tree: Tree) -> None:
     assert found["enable"] is True
     assert [name.partition("-")[0] for name in found["virtiofsd"]] == ["virtiofsd"]
     assert (found["onShutdown"], found["environment"]) == ("shutdown", "shutdown")
+
+
+def test_passt_is_found(tree: Tree) -> None:
+    """Libvirt's system daemon and a user's own find it; without `enable` nothing is added."""
+    found = host(tree)
+    assert "passt" in found["daemonPath"]
+    assert "passt" in found["installed"]
+    assert "passt" not in tree.evaluate("host", HOST_MODULE, _MACHINE, settings(enable=False))["installed"]
 
 
 def test_users_may_use_libvirt(tree: Tree) -> None:

@@ -47,7 +47,7 @@ def nix_eval(*arguments: str) -> Any:
 @cache
 def mentioned(nixpkgs: Path) -> str:
     """The names of packages that NixOS's modules mention, as JSON for stand_in_pkgs.nix."""
-    packages: dict[str, set[str]] = {name: set() for name in ("callPackage", *_SHELLS)}
+    packages: dict[str, set[str]] = {name: set() for name in ("callPackage", "passt", *_SHELLS)}
     features: set[str] = set()
     for file in nixpkgs.joinpath("nixos").rglob("*.nix"):
         text = file.read_text(errors="replace")
