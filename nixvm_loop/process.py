@@ -84,6 +84,11 @@ async def run(request: Request, on_line: Callable[[Stream, bytes], None] | None 
     Raises:
         UsageError: the program is not installed or cannot be started.
     """
+    with span(SpanKind.PROCESS, request.argv[0]):
+        return await _run(request, on_line)
+
+
+async def _run(request: Request, on_line: Callable[[Stream, bytes], None] | None) -> Outcome:
     started = time.monotonic()
     process = await _spawned(request)
     output = _Output(on_line)
@@ -93,8 +98,7 @@ async def run(request: Request, on_line: Callable[[Stream, bytes], None] | None 
         asyncio.create_task(_feed(process, request.stdin)),
     ]
     try:
-        with span(SpanKind.PROCESS, request.argv[0]):
-            await _wait_unless_reader_fails(process, readers)
+        await _wait_unless_reader_fails(process, readers)
         await asyncio.wait(readers, timeout=_DRAIN_WAIT_S)
     finally:
         await _to_the_end(asyncio.ensure_future(_clear(process, readers, request.interrupt_wait_s)))
