@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _CLOSE_WAIT_S: Final = 1.0
 # A channel that ends because its connection does is told so a moment before the connection is.
 _LOST_WAIT_S: Final = 0.1
+_REFUSED_PAUSES_S: Final = (0.1, 0.5)
 GATHER_TIMEOUT_S: Final = 30.0
 # OpenSSH refuses more than ten (MaxSessions), and a shell may be waiting.
 _MOST_SESSIONS: Final = 8
@@ -83,16 +84,26 @@ class Connection:
         return shell if shell.exit_status is None and not shell.is_closing() else None
 
     async def _open(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
-        async def opened() -> asyncssh.SSHClientProcess[bytes]:
-            return await self._ssh.create_process(command, encoding=None)
-
         # Cut short, it would leave its channel open on both sides.
-        opening = asyncio.create_task(opened())
+        opening = asyncio.create_task(self._opened(command))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_process)
             raise
+
+    async def _opened(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
+        """A guest that is short of processes or memory for a moment refuses what it takes a moment later."""
+        import asyncssh  # noqa: PLC0415  # slow to import
+
+        for pause_s in _REFUSED_PAUSES_S:
+            try:
+                return await self._ssh.create_process(command, encoding=None)
+            except asyncssh.ChannelOpenError as error:
+                if error.code != asyncssh.OPEN_REQUEST_SESSION_FAILED or self.closed:
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self._ssh.create_process(command, encoding=None)
 
     async def gather(self, request: FactsRequest, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts:
         """Look into the guest once, in one round trip.
@@ -233,6 +244,8 @@ class Connection:
             if deadline.expired() and not self.closed:
                 return output.result(CommandEnd.TIMED_OUT)
             raise self._lost() from error
+        except asyncssh.ChannelOpenError as error:
+            raise self._lost(str(error)) if self.closed else self._refused(str(error)) from error
         except (OSError, asyncssh.Error) as error:
             raise self._lost(str(error)) from error
 
@@ -279,6 +292,12 @@ class Connection:
         return GuestError(
             f"the SSH connection to guest {self._name} was lost{reason}",
             hint="see whether the guest still runs: nixvm-loop status, nixvm-loop console",
+        )
+
+    def _refused(self, why: str) -> GuestError:
+        return GuestError(
+            f"the sshd of guest {self._name} runs no command: {why}",
+            hint="is the guest out of memory or of processes? nixvm-loop console shows what it says",
         )
 
 

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import asyncssh
 import pytest
 
 from nixvm_loop.errors import GuestError, HostKeyError
-from nixvm_loop.guest import Access, CommandEnd, Connection, FactsRequest, HostKeys, reach
+from nixvm_loop.guest import Access, CommandEnd, Connection, FactsRequest, HostKeys, KeyPair, reach
 from nixvm_loop.guest.switch import Switch
 from nixvm_loop.model.clock import SystemClock
 from nixvm_loop.model.facts import GuestFacts
 from nixvm_loop.model.settings import StoreSettings
+from nixvm_loop.model.values import SshTarget
+from tests.guest.conftest import Sshd
 
 Make = Callable[..., Any]
 
@@ -82,6 +85,59 @@ async def test_an_unusual_login_shell_is_got_round(start_sshd: Make, connect: Ma
         assert (await connection.gather(request)).boot_id is not None
     assert len(sshd.commands) == 3
     await connection.close()
+
+
+@asynccontextmanager
+async def an_sshd_that_refuses(times: int, key: KeyPair) -> AsyncIterator[Sshd]:
+    """As a guest that can start no process for a moment: sessions open, the first `times` commands are refused."""
+    commands: list[str] = []
+
+    class Session(asyncssh.SSHServerSession[bytes]):
+        def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+            self.chan = chan
+
+        def exec_requested(self, command: str) -> bool:
+            commands.append(command)
+            return len(commands) > times
+
+        def session_started(self) -> None:
+            self.chan.write(b"done\n")
+            self.chan.exit(0)
+
+    class Server(asyncssh.SSHServer):
+        def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
+            return Session()
+
+    listener = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=Server,
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        authorized_client_keys=asyncssh.import_authorized_keys(key.public),
+        encoding=None,
+    )
+    async with listener:
+        yield Sshd(SshTarget("127.0.0.1", listener.get_port()), "", listener, [], commands)
+
+
+async def test_a_command_that_is_refused_is_tried_again(connect: Make, key: KeyPair) -> None:
+    """A guest that was short of something for a moment runs it at the next try, once."""
+    async with an_sshd_that_refuses(2, key) as sshd:
+        connection = await connect(sshd)
+        assert (await connection.run("true", 5.0)).stdout == "done\n"
+        assert len(sshd.commands) == 3
+        await connection.close()
+
+
+async def test_a_guest_that_refuses_every_command_is_not_taken_for_a_lost_one(connect: Make, key: KeyPair) -> None:
+    """It is tried a few times; then it is said that the connection stands and the guest refuses."""
+    async with an_sshd_that_refuses(1000, key) as sshd:
+        connection = await connect(sshd)
+        with pytest.raises(GuestError, match="the sshd of guest demo runs no command"):
+            await connection.run("true", 5.0)
+        assert not connection.closed
+        assert len(sshd.commands) == 3
+        await connection.close()
 
 
 def a_switch(folder: Path, *names: str) -> tuple[Switch, FactsRequest]:
