@@ -60,7 +60,9 @@ def explain(error: Any, doing: str, *, domain: str | None = None) -> DomainError
     if found is None:
         return DomainError(f"{doing}: {_first_line(text)}", details=details[1:])
     if found.id == "virtiofsd-failed" and domain is not None:
-        details += log_end(domain, VIRTIOFSD)
+        log = log_end(domain, VIRTIOFSD)
+        details += log
+        found = signatures.find_in_text(signatures.Source.VIRTIOFSD, "\n".join(log)) or found
     return DomainError(f"{doing}: {found.cause}", hint=found.fix.replace("DOMAIN", domain or "DOMAIN"), details=details)
 
 

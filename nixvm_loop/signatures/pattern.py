@@ -18,7 +18,8 @@ class Source(StrEnum):
     CONSOLE_MILESTONE = "console milestone"
     NIX = "nix"
     LIBVIRT = "libvirt"
-    QEMU = "qemu"
+    VIRTIOFSD = "virtiofsd"
+    KERNEL = "kernel"
 
 
 @dataclass(frozen=True, slots=True)
