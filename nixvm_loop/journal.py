@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
 
@@ -100,7 +100,10 @@ class Journal:
             return cycle
 
     def append(self, record: CycleRecord) -> None:
-        """Add a finished cycle."""
+        """Add a finished cycle, and how full the guest's writable layer was at its end."""
+        seen = self.last_seen()
+        if seen is not None and seen.time >= record.started:
+            record = replace(record, store_used_bytes=seen.store_used_bytes, boot_id=seen.boot_id)
         line = json.dumps(asdict(record) | {"started": record.started.isoformat()}, separators=(",", ":"))
         path = self.state_dir / "journal.jsonl"
         with _reported(f"{path} cannot be written"):
@@ -114,13 +117,27 @@ class Journal:
 
     def last(self) -> CycleRecord | None:
         """The newest finished cycle; a line that is damaged or cut short is passed over."""
+        return next(self._latest(), None)
+
+    def _latest(self) -> Iterator[CycleRecord]:
         path = self.state_dir / "journal.jsonl"
         if not path.exists():
-            return None
+            return
         with _reported(f"{path} cannot be read"):
             lines = path.read_bytes().splitlines()
-        records = (_record(line) for line in reversed(lines))
-        return next((record for record in records if record is not None), None)
+        yield from (record for line in reversed(lines) if (record := _record(line)) is not None)
+
+    def layer_growth(self) -> int | None:
+        """By how many bytes the guest's writable layer grew in the last cycle that looked at it; None if none did.
+
+        A boot begins with an empty layer, as far as is known. Raises GenerationError when the journal cannot be read.
+        """
+        looked = (record for record in self._latest() if record.store_used_bytes is not None)
+        newest, before = next(looked, None), next(looked, None)
+        if newest is None or newest.store_used_bytes is None:
+            return None
+        same_boot = before is not None and before.boot_id == newest.boot_id
+        return newest.store_used_bytes - ((before and before.store_used_bytes) or 0 if same_boot else 0)
 
     def see(self, seen: LastSeen) -> None:
         """Remember what the guest said."""

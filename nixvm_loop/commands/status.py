@@ -11,7 +11,7 @@ from nixvm_loop.errors import DomainError
 from nixvm_loop.events.types import Status
 from nixvm_loop.generation import identity
 from nixvm_loop.generation.store import Generations
-from nixvm_loop.journal import Journal
+from nixvm_loop.journal import Journal, LastSeen
 from nixvm_loop.lock import read_holder
 
 if TYPE_CHECKING:
@@ -102,7 +102,17 @@ def _status(call: Call, state: str, problem: str | None, watching: Watching | No
         store_used_inodes=seen.store_used_inodes if seen else None,
         store_inodes=seen.store_inodes if seen else None,
         holder=_holder(settings, watching),
+        store_grown_bytes=journal.layer_growth(),
+        store_nearly_full=_nearly_full(settings, seen),
     )
+
+
+def _nearly_full(settings: GuestSettings, seen: LastSeen | None) -> bool | None:
+    pairs = (
+        ((seen.store_used_bytes, seen.store_size_bytes), (seen.store_used_inodes, seen.store_inodes)) if seen else ()
+    )
+    shares = [used / size for used, size in pairs if used is not None and size]
+    return max(shares) >= settings.store.warn_at if shares else None
 
 
 def _age(call: Call, then: datetime) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import SwitchError
 from nixvm_loop.model.values import Check, Outcome
+from nixvm_loop.signatures import Source, find
 
 if TYPE_CHECKING:
     from nixvm_loop.guest import Switch
@@ -22,6 +23,7 @@ _FAILED_UNITS: Final = re.compile(r"the following (?:user )?units failed: (?P<na
 _FAILED_OTHERWISE: Final = re.compile(r"^(?:warning: |error: )?(?P<what>[Ff]ailed to .+|.+ (?:failed|timed out).*)$")
 UNITS: Final = "failed-units"
 _SHOWN: Final = 3
+_LOG_HINT: Final = "the cycle's switch.log has all that it said"
 LAST_LINES: Final = 12
 
 
@@ -41,8 +43,11 @@ def judge(switch: Switch) -> None:
         raise SwitchError(
             "the switch ended without a result", hint="was it killed, or could it not be started?", details=said
         )
-    message = f"switch-to-configuration exited {switch.exit_status}: {_meaning(switch)}"
-    raise SwitchError(message, hint="the cycle's switch.log has all that it said", details=said)
+    message, hint = f"switch-to-configuration exited {switch.exit_status}: {_meaning(switch)}", _LOG_HINT
+    full = next((known for line in switch.lines if (known := find(Source.CONSOLE_CLUE, line)) is not None), None)
+    if full is not None and full.id == "layer-full":
+        message, hint = f"{message}; {full.cause}", f"{full.fix}; {_LOG_HINT}"
+    raise SwitchError(message, hint=hint, details=said)
 
 
 def _meaning(switch: Switch) -> str:

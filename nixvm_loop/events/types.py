@@ -218,6 +218,8 @@ class Status:
     store_used_inodes: int | None
     store_inodes: int | None
     holder: str | None
+    store_grown_bytes: int | None = None
+    store_nearly_full: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> G
         has_nix=_first(lines, "nix") is not None,
         share=mountinfo.mount_at(mounts, request.store.ro_store),
         store=mountinfo.mount_at(mounts, request.store.mount_point),
+        layer=mountinfo.mount_at(mounts, request.store.rw_store),
         rw_store=space,
         store_write=write,
         paths_checked=checked,

@@ -78,6 +78,7 @@ class GuestFacts:
         has_nix: Whether it has a Nix, and so a database of what is in its store.
         share: What is seen at the place of the read-only share, None when nothing is mounted there.
         store: The same of the store's mount point: the top row where several are stacked.
+        layer: The mount that is the place of the store's writable layer, None when it is a folder of another one.
         rw_store: How full the filesystem is that holds the store's writable layer.
         store_write: None only when the guest did not say.
         paths_checked: How many store paths were looked up through the store's mount point.
@@ -99,6 +100,7 @@ class GuestFacts:
     has_nix: bool = False
     share: Mount | None = None
     store: Mount | None = None
+    layer: Mount | None = None
     rw_store: Space | None = None
     store_write: WriteProbe | None = None
     paths_checked: int | None = None

@@ -184,7 +184,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class CycleRecord:
-    """A finished cycle, as the journal keeps it."""
+    """A finished cycle, as the journal keeps it.
+
+    Attributes:
+        store_used_bytes: How much the writable layer held when the guest was last looked at in this cycle, None if it
+            was not; in the boot `boot_id`.
+    """
 
     cycle: int
     started: datetime
@@ -195,3 +200,5 @@ class CycleRecord:
     exit_code: int
     error: str | None
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    store_used_bytes: int | None = None
+    boot_id: str | None = None

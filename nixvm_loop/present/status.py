@@ -71,9 +71,11 @@ def _store(status: Status) -> str:
         return "unknown"
     share = status.store_used_bytes / status.store_size_bytes
     said = f"{format_bytes(status.store_used_bytes)} of {format_bytes(status.store_size_bytes)} used ({share:.0%})"
-    if status.store_used_inodes is None or not status.store_inodes:
-        return said
-    return f"{said}, {status.store_used_inodes / status.store_inodes:.0%} of the inodes"
+    if status.store_used_inodes is not None and status.store_inodes:
+        said += f", {status.store_used_inodes / status.store_inodes:.0%} of the inodes"
+    if status.store_grown_bytes is not None and status.store_grown_bytes > 0:
+        said += f", {format_bytes(status.store_grown_bytes)} more since the last cycle"
+    return f"{said}; nearly full: nixvm-loop doctor names what fills it" if status.store_nearly_full else said
 
 
 def _number(generation: int | None) -> str:

@@ -120,6 +120,14 @@ UNEXPLAINED: Final = frozenset(
 # What a boot may survive; when it does not, this is why.
 CLUES: Final = (
     signature(
+        "layer-full",
+        Source.CONSOLE_CLUE,
+        r"(?P<words>[^\r\n]*No space left on device)",
+        "the guest had no room left: {words}",
+        "`nixvm-loop doctor` names what fills the writable layer; a restart empties one on tmpfs, machine.memory and a"
+        " disk make it larger",
+    ),
+    signature(
         "device-missing",
         Source.CONSOLE_CLUE,
         r"Timed out waiting for device (?:\S+\.device - )?(?P<device>[^\s,]+?)[.,]?(?:\s|$)",

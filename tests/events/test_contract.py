@@ -139,7 +139,8 @@ def test_status_as_programs_read_it() -> None:
         'status","domain":"demo","state":"shut off","domain_error":null,"built":null,"current":null,"booted":null,'
         '"booted_system":null,"runs":null,"runs_system":null,"booted_age_seconds":null,"last_verdict":null,"last_cycle":null,'
         '"last_cycle_age_seconds":null,"last_error":null,"store_used_bytes":null,"store_size_bytes":null,'
-        '"store_used_inodes":null,"store_inodes":null,"holder":null}'
+        '"store_used_inodes":null,"store_inodes":null,"holder":null,"store_grown_bytes":null,'
+        '"store_nearly_full":null}'
     )
 
 

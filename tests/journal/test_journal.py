@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 import stat
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from nixvm_loop.events.types import CycleFinished, CycleStarted, ErrorInfo, Event, Notice, StageFinished, Stamped
 from nixvm_loop.journal import CycleNotes, Journal, LastSeen, Log
-from nixvm_loop.model.values import Action, Severity, Stage, Verdict
+from nixvm_loop.model.values import Action, CycleRecord, Severity, Stage, Verdict
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -123,3 +123,23 @@ def test_what_the_guest_said_is_remembered(tmp_path: Path) -> None:
     seen = LastSeen(NOW, "b", "/nix/store/x", "/nix/store/x", 1, 2, None, None)
     journal.see(seen)
     assert journal.last_seen() == seen
+
+
+def test_how_much_the_layer_grew(tmp_path: Path) -> None:
+    """The difference from the cycle before in the same boot, all of it in a new boot, nothing where none looked."""
+    journal = Journal(tmp_path)
+
+    def cycle(number: int, boot: str, used: int | None, *, minutes_ago: int = 0) -> None:
+        now = datetime(2026, 11, 23, 8, number, tzinfo=UTC)
+        journal.see(LastSeen(now - timedelta(minutes=minutes_ago), boot, None, None, used, 1000, 1, 10))
+        journal.append(CycleRecord(number, now, 1.0, Verdict.OK, Action.SWITCH, 1, 0, None))
+
+    assert journal.layer_growth() is None
+    cycle(1, "a", 100)
+    assert journal.layer_growth() == 100
+    cycle(2, "a", 130)
+    assert journal.layer_growth() == 30
+    cycle(3, "a", 400, minutes_ago=2)  # seen before the cycle began: it did not look
+    assert journal.layer_growth() == 30
+    cycle(4, "b", 20)
+    assert journal.layer_growth() == 20

@@ -121,3 +121,12 @@ warning      rw-store-space
 not checked  failed-units
              hint: no systemd in the guest\
 """)
+
+
+def test_a_layer_that_grows() -> None:
+    """How much came in the last cycle, and that it is nearly full."""
+    grown = replace(STATUS, store_grown_bytes=12 * 2**20, store_nearly_full=True)
+    line = next(text for label, text in status.lines(grown, "demo") if label == "store layer")
+    assert line.endswith(", 12.0 MiB more since the last cycle; nearly full: nixvm-loop doctor names what fills it")
+    shrunk = replace(STATUS, store_grown_bytes=-5, store_nearly_full=False)
+    assert status.lines(shrunk, "demo") == status.lines(STATUS, "demo")
