@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop import config
 from nixvm_loop.arguments import Command
 from nixvm_loop.commands.call import Call
+from nixvm_loop.errors import UsageError
 from nixvm_loop.model.clock import SystemClock
 
 if TYPE_CHECKING:
     from nixvm_loop.arguments import Arguments
+    from nixvm_loop.model.config import Config, GuestConfig
 
 _WITHOUT_CONFIG: Final = frozenset({Command.INIT, Command.COMPLETIONS, Command.MANPAGE})
 
@@ -30,12 +32,21 @@ def run(arguments: Arguments) -> int:
     if arguments.command in _WITHOUT_CONFIG:
         code = command.run(arguments)
         return code
-    # As the watcher names it, should it change.
-    file = Path(os.path.abspath(config.find(arguments.config, os.environ, Path.cwd())))  # noqa: PTH100  # links stay
-    settings = config.load(file)
-    if arguments.domain is not None:
-        guest = config.select_for(settings, arguments.domain, arguments.guest)
-    else:
-        guest = config.select(settings, arguments.guest)
-    code = command.run(Call(arguments, file, guest, SystemClock()))
+    clock = SystemClock()
+    try:
+        # As the watcher names it, should it change.
+        file = Path(os.path.abspath(config.find(arguments.config, os.environ, Path.cwd())))  # noqa: PTH100  # links stay
+        guest = _guest(arguments, config.load(file))
+    except UsageError as error:
+        if arguments.command is not Command.DOCTOR:
+            raise
+        code = command.run_without_config(arguments, error, clock)
+        return code
+    code = command.run(Call(arguments, file, guest, clock))
     return code
+
+
+def _guest(arguments: Arguments, settings: Config) -> GuestConfig:
+    if arguments.domain is not None:
+        return config.select_for(settings, arguments.domain, arguments.guest)
+    return config.select(settings, arguments.guest)

@@ -6,22 +6,27 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Final
 
+from nixvm_loop import present
 from nixvm_loop.commands.agree import agreed
-from nixvm_loop.doctor import guest
+from nixvm_loop.doctor import config, domain, guest, host, logs
 from nixvm_loop.doctor.cures import apply
 from nixvm_loop.doctor.examine import examine, exit_code
 from nixvm_loop.doctor.patient import Patient
 from nixvm_loop.errors import UsageError
+from nixvm_loop.events.emitter import Emitter
 from nixvm_loop.events.findings import Finding, ProbeFinished
 from nixvm_loop.interrupt import interruptible
 
 if TYPE_CHECKING:
+    from nixvm_loop.arguments import Arguments
     from nixvm_loop.commands.call import Call
     from nixvm_loop.doctor.probe import Cure, Report
     from nixvm_loop.events.emitter import Sink
+    from nixvm_loop.events.types import Emit
+    from nixvm_loop.model.clock import Clock
 
 _PAGE: Final = "docs/troubleshooting.md"
-_PROBES: Final = (*guest.PROBES,)
+_PROBES: Final = (*host.PROBES, *config.PROBES, *domain.PROBES, *guest.PROBES, *logs.PROBES)
 
 
 def run(call: Call) -> int:
@@ -33,15 +38,23 @@ def run(call: Call) -> int:
     return exit_code(reports)
 
 
+def run_without_config(arguments: Arguments, error: UsageError, clock: Clock) -> int:
+    """Tell what is wrong with the config: without one there is nothing else to look at."""
+    with present.sink(arguments.output, sys.stdout, sys.stderr, clock) as sink:
+        report = config.no_config(error)
+        _tell(report, Emitter((sink,), clock))
+    return report.exit_code
+
+
 async def _examine(call: Call, sink: Sink) -> tuple[Report, ...]:
     emit = call.emitter(sink)
+    return await examine(Patient(call.settings, call.clock), _PROBES, lambda report: _tell(report, emit))
 
-    def tell(report: Report) -> None:
-        emit(ProbeFinished(report.probe.area, report.probe.name, report.outcome, report.said))
-        for one in report.found:
-            emit(Finding(one.id, one.severity, one.cause, one.fix, one.evidence, f"{_PAGE}#{one.id}"))
 
-    return await examine(Patient(call.settings, call.clock), _PROBES, tell)
+def _tell(report: Report, emit: Emit) -> None:
+    emit(ProbeFinished(report.probe.area, report.probe.name, report.outcome, report.said))
+    for one in report.found:
+        emit(Finding(one.id, one.severity, one.cause, one.fix, one.evidence, f"{_PAGE}#{one.id}"))
 
 
 def _fix(call: Call, reports: tuple[Report, ...]) -> None:

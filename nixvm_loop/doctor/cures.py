@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.doctor.patient import Patient
 from nixvm_loop.doctor.probe import NotPossibleError, Remedy
+from nixvm_loop.domain import networks
 from nixvm_loop.errors import GuestError
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ async def apply(cure: Cure, settings: GuestSettings, clock: Clock) -> None:
         match cure.remedy:
             case Remedy.DROP_CACHES:
                 await (await patient.connection()).refresh(_REFRESH_TIMEOUT_S)
+            case Remedy.RESUME:
+                await (await (await patient.hypervisor()).get(cure.target)).resume()
+            case Remedy.START_NETWORK:
+                await networks.start(await patient.hypervisor(), cure.target)
     except NotPossibleError as error:
         raise GuestError(f"{cure}: {error}") from error
     finally:

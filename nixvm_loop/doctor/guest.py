@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import verify
@@ -38,6 +39,18 @@ _CAUSES: Final = {
     Id.RW_STORE_SPACE: "the writable layer is nearly full",
     Id.FAILED_UNITS: "units of the guest have failed, or its start-up does not end",
 }
+# A guest without modules of its own, or without Nix, says so.
+_INSIDE: Final = """\
+PATH=$PATH:/run/current-system/sw/bin
+folder=/run/booted-system/kernel-modules/lib/modules
+read -r release </proc/sys/kernel/osrelease
+if [ ! -d $folder ]; then echo modules none
+elif [ -d $folder/$release ]; then echo modules yes
+else echo "modules no $folder/$release"; fi
+if ! command -v nix-store >/dev/null; then echo database none
+elif system=$(readlink -f /run/current-system) && nix-store --check-validity $system 2>/dev/null; then echo database yes
+else echo "database no $system"; fi
+"""
 # "Offline changes … are only allowed if … have not been used": the host's store changes under the overlay all the time.
 _FEATURES: Final = ("index", "metacopy", "redirect_dir")
 
@@ -151,7 +164,9 @@ async def _ssh(patient: Patient) -> Answer:
         unanswered = GuestError(str(error), hint="look at its console: nixvm-loop console")
         return Answer("no answer", (judge_reach(unanswered),))
     except GuestError as error:
-        return Answer("not let in" if isinstance(error, AccessError | HostKeyError) else "no", (judge_reach(error),))
+        return Answer(
+            "not let in" if isinstance(error, AccessError | HostKeyError) else "not reached", (judge_reach(error),)
+        )
     return Answer("answers, and is the guest")
 
 
@@ -190,7 +205,51 @@ async def _coherence(patient: Patient) -> Answer:
 
 async def _layer(patient: Patient) -> Answer:
     seen = await patient.guest()
-    return Answer(f"filled {seen.check('rw-store-space').actual}", _judged(seen, _LAYER))
+    found = _judged(seen, _LAYER)
+    if any(one.id == Id.RW_STORE_SPACE for one in found):
+        largest = await patient.largest_in_layer(seen.facts.store)
+        found = tuple(
+            replace(one, evidence=f"{one.evidence}{largest}") if one.id == Id.RW_STORE_SPACE else one for one in found
+        )
+    kept = "; on tmpfs: a restart empties it" if _is_volatile(seen.facts.layer) else ""
+    return Answer(f"filled {seen.check(Id.RW_STORE_SPACE).actual}{kept}", found)
+
+
+def _is_volatile(layer: Mount | None) -> bool:
+    return layer is not None and layer.fs_type in {"tmpfs", "ramfs"}
+
+
+def judge_inside(answer: str) -> tuple[Found, ...]:
+    """What a guest's modules and Nix database come to, by the words that `_INSIDE` has its shell print."""
+    words = dict(line.split(" ", 1) for line in answer.splitlines() if " " in line)
+    found = []
+    if words.get("modules", "").startswith("no "):
+        found.append(
+            Found(
+                Id.KERNEL_MODULES,
+                Severity.WARNING,
+                f"no {words['modules'].removeprefix('no ')}",
+                "the kernel that runs has no modules in the booted system: none can be loaded any more",
+                "nixvm-loop rebuild --force boots kernel, initrd and modules of one generation",
+            )
+        )
+    if words.get("database", "").startswith("no "):
+        found.append(
+            Found(
+                Id.NIX_DATABASE,
+                Severity.WARNING,
+                f"nix-store --check-validity {words['database'].removeprefix('no ')} says no",
+                "the guest's Nix does not know the paths of its own system: its garbage collection would delete them",
+                "leave nix.gc.automatic off in the guest; nix-store --dump-db here and --load-db there tell it",
+            )
+        )
+    return tuple(found)
+
+
+async def _inside(patient: Patient) -> Answer:
+    answer = await patient.ask_guest(_INSIDE)
+    unknown = [word for word in ("modules", "database") if f"{word} none" in answer]
+    return Answer(f"nothing to ask: {', '.join(unknown)}" if unknown else "as they should be", judge_inside(answer))
 
 
 async def _units(patient: Patient) -> Answer:
@@ -206,5 +265,6 @@ PROBES: Final = (
     Probe(Area.GUEST, "mounts", _mounts, _VERIFIED),
     Probe(Area.GUEST, "coherence", _coherence, _VERIFIED),
     Probe(Area.GUEST, "layer", _layer, _VERIFIED),
+    Probe(Area.GUEST, "inside", _inside, _VERIFIED),
     Probe(Area.GUEST, "units", _units, _VERIFIED),
 )

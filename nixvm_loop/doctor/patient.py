@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,30 +16,36 @@ from nixvm_loop.cycle.context import Context, Link
 from nixvm_loop.cycle.observe import Look, expected_of
 from nixvm_loop.doctor.asked import Asked
 from nixvm_loop.doctor.probe import NotPossibleError
-from nixvm_loop.errors import BuildError, DomainError, GenerationError, GuestError
+from nixvm_loop.errors import BuildError, DomainError, GenerationError, GuestError, UsageError
 from nixvm_loop.events.emitter import Emitter
 from nixvm_loop.generation.store import Generations
 from nixvm_loop.journal import Journal
+from nixvm_loop.model.units import format_bytes
 from nixvm_loop.model.values import Action
+from nixvm_loop.process import Request, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from nixvm_loop.domainxml import DomainXml, HostFacts
     from nixvm_loop.model.clock import Clock
-    from nixvm_loop.model.facts import GuestFacts
+    from nixvm_loop.model.facts import GuestFacts, Mount
     from nixvm_loop.model.settings import GuestSettings
     from nixvm_loop.model.values import Check, Generation
+    from nixvm_loop.process import Outcome
 
 T = TypeVar("T")
 
 # Each in seconds from the examination's start, since the later ones wait for the earlier ones.
 LIBVIRT_S: Final = 3.0
 NIX_S: Final = 3.0
+PROGRAM_S: Final = 4.0
 REACH_S: Final = 4.0
 GUEST_S: Final = 5.0
 _REACH_TIMEOUT_S: Final = 3.0
 _INTERRUPT_WAIT_S: Final = 0.3
+_SCRIPT_TIMEOUT_S: Final = 2.0
+_LARGEST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +96,15 @@ class Patient:
         self.journal = Journal(settings.state_dir)
         self.generations = Generations(settings.state_dir)
         self._asked = Asked()
-        self._context = Context(
-            settings, clock, Emitter((), clock), self.generations, self.journal, Link(settings)
-        )  # fmt: skip
+        # Who only looks makes no key: the one that is kept has to do.
+        key = settings.ssh.key or settings.state_dir / "ssh/id_ed25519"
+        keyed = replace(settings, ssh=replace(settings.ssh, key=key))
+        self.context = Context(keyed, clock, Emitter((), clock), self.generations, self.journal, Link(keyed))
 
     async def close(self) -> None:
         """End what is still under way."""
         await self._asked.close()
-        await self._context.link.drop_ssh()
+        await self.context.link.drop_ssh()
 
     async def once(self, key: str, who: str, make: Callable[[], Coroutine[Any, Any, T]], until_s: float) -> T:
         """A question that only one probe has, under the same rules."""
@@ -111,6 +119,30 @@ class Patient:
     async def host(self) -> HostFacts:
         """What libvirt's host can do."""
         return await self.once("host", "libvirt", self._host, LIBVIRT_S)
+
+    async def host_or_refusal(self) -> HostFacts:
+        """The same, with libvirt's refusal as it is: a DomainError."""
+        await self.hypervisor()
+        return await self.host()
+
+    async def program(self, *argv: str) -> Outcome:
+        """What a program of this host did; raises UsageError when it is not installed."""
+        request = Request(argv, env=nix.NIX_ENV, interrupt_wait_s=_INTERRUPT_WAIT_S)
+        return await self.once(str(request), argv[0], partial(run, request), PROGRAM_S)
+
+    async def version_of(self, program: str) -> str | None:
+        """The first line that a program says of its version; None when it cannot be executed."""
+        try:
+            outcome = await self.program(program, "--version")
+        except UsageError:
+            return None
+        return next(iter((outcome.stdout + outcome.stderr).decode(errors="replace").splitlines()), "")
+
+    async def is_rooted(self, path: str) -> bool:
+        """Whether a root of the garbage collector, and not just a process that runs, holds a path of the store."""
+        outcome = await self.program("nix-store", "--query", "--roots", path)
+        roots = outcome.stdout.decode(errors="replace").splitlines()
+        return any(not root.startswith(("/proc/", "{")) for root in roots)
 
     async def _host(self) -> HostFacts:
         return await (await self._libvirt()).host()
@@ -167,14 +199,12 @@ class Patient:
         settings = self.settings
         imported = asyncio.create_task(asyncio.to_thread(guest_room.preload))
         domain = await self.running()
-        if settings.ssh.key is None:
-            guest_room.kept_key(settings.state_dir / "ssh")  # who only looks makes none
         await imported
         keys = _KeysToRead(
             settings.state_dir / "ssh", settings.name, settings.ssh.host_key, boot=domain.mark, first_meeting_wait_s=0
         )
         return await reach_booting(
-            self._context,
+            self.context,
             domain.domain,
             domain.defined,
             host_keys=keys,
@@ -210,6 +240,31 @@ class Patient:
             return await self.connection()
         except GuestError as error:
             raise NotPossibleError("the guest was not reached") from error
+
+    async def ask_guest(self, script: str) -> str:
+        """What a script for /bin/sh prints in the guest."""
+        connection = await self._reached()
+        try:
+            said = await connection.run(f"exec /bin/sh -c {shlex.quote(script)}", _SCRIPT_TIMEOUT_S)
+        except GuestError as error:
+            raise NotPossibleError(error.message) from error
+        if said.exit_status is None:
+            raise NotPossibleError(f"the guest's shell did not answer within {_SCRIPT_TIMEOUT_S:g}s")
+        return said.stdout
+
+    async def largest_in_layer(self, store: Mount | None) -> str:
+        """What takes most of the store's writable layer, in words; empty where the guest does not tell."""
+        upper = None if store is None else store.super_options.get("upperdir")
+        if not upper:
+            return ""
+        command = f"cd {shlex.quote(upper)} && du -xsk -- * 2>/dev/null | sort -rn | head -n {_LARGEST}"
+        try:
+            said = await self.ask_guest(command)
+        except NotPossibleError:
+            return ""
+        rows = [line.split("\t", 1) for line in said.splitlines() if "\t" in line]
+        named = [f"{format_bytes(int(size) << 10)} {name}" for size, name in rows if size.isdecimal()]
+        return f"; largest: {', '.join(named)}" if named else ""
 
     async def _closure(self) -> tuple[tuple[str, ...], str | None]:
         """The store paths that the current generation needs, or why they are not known."""

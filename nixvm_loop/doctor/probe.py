@@ -22,6 +22,8 @@ class Remedy(Enum):
     """What may be done."""
 
     DROP_CACHES = "have the guest forget what it knows of its files"
+    RESUME = "let the domain go on:"
+    START_NETWORK = "start libvirt's network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a probe saw, in a few words, and what it found."""
+    """What a probe saw, in a few words, and what it found.
+
+    Attributes:
+        exit_code: Of an error among it, where that is not the probe's.
+    """
 
     said: str
     found: tuple[Found, ...] = ()
+    exit_code: int | None = None
 
 
 Look: TypeAlias = Callable[["Patient"], Awaitable[Answer]]
@@ -82,20 +89,22 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a probe ended; `said` is why, where it was not possible."""
+    """How a probe ended; `said` is why, where it was not possible.
+
+    Attributes:
+        exit_code: What this asks `doctor` to exit with: 0 unless it found an error.
+    """
 
     probe: Probe
     outcome: ProbeOutcome
     said: str
     found: tuple[Found, ...] = ()
+    exit_code: int = 0
 
     @classmethod
     def of(cls, probe: Probe, answer: Answer) -> Report:
         """The report of a probe that could look."""
         outcome = ProbeOutcome.FINDING if answer.found else ProbeOutcome.OK
-        return cls(probe, outcome, answer.said, answer.found)
-
-    @property
-    def exit_code(self) -> int:
-        """What this asks `doctor` to exit with: 0 unless it found an error."""
-        return self.probe.exit_code if any(one.severity is Severity.ERROR for one in self.found) else 0
+        code = answer.exit_code or probe.exit_code
+        is_error = any(one.severity is Severity.ERROR for one in answer.found)
+        return cls(probe, outcome, answer.said, answer.found, code if is_error else 0)

@@ -73,13 +73,13 @@ async def test_reports_come_in_order(settings: GuestSettings) -> None:
 
 
 def test_exit_codes() -> None:
-    """That of the first error in the probes' order; warnings have none."""
-    ok, first, second = probe(_well, 2), probe(_ill, 5), probe(_ill, 7)
-    warned = Report(ok, ProbeOutcome.FINDING, "", (WARNING,))
-    failed = [Report(one, ProbeOutcome.FINDING, "", (ERROR,)) for one in (first, second)]
+    """That of the first error in the probes' order, or the answer's own; warnings have none."""
+    warned = Report.of(probe(_well, 2), Answer("", (WARNING,)))
+    failed = [Report.of(probe(_ill, code), Answer("", (ERROR,))) for code in (5, 7)]
     assert exit_code([warned]) == 0
     assert exit_code([warned, *failed]) == 5
     assert exit_code([]) == 0
+    assert exit_code([Report.of(probe(_ill, 5), Answer("", (ERROR,), exit_code=3))]) == 3
 
 
 async def test_a_question_is_asked_once_and_not_for_long() -> None:

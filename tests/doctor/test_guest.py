@@ -116,3 +116,13 @@ def test_every_error_of_the_guest_room_is_a_finding() -> None:
     """Nothing that `reach` raises is passed over."""
     kinds: list[type[NixvmLoopError]] = [GuestError, *GuestError.__subclasses__()]
     assert all(guest.judge_reach(kind("no")).id for kind in kinds if issubclass(kind, GuestError))
+
+
+def test_modules_and_database() -> None:
+    """A kernel without its modules and a Nix that knows nothing are found; a guest that has neither is well."""
+    folder = "/run/booted-system/kernel-modules/lib/modules/6.1.0"
+    ill = guest.judge_inside(f"modules no {folder}\ndatabase no /nix/store/1-system\n")
+    assert [one.id for one in ill] == ["kernel-modules", "nix-database"]
+    assert ill[0].evidence == f"no {folder}"
+    assert guest.judge_inside("modules yes\ndatabase yes\n") == ()
+    assert guest.judge_inside("modules none\ndatabase none\n") == guest.judge_inside("") == ()

@@ -141,13 +141,17 @@ class Lab:
 
     def guest(self, command: str) -> str:
         """What the guest itself says, asked by OpenSSH with the guest's key and nothing of nixvm-loop's code."""
-        done = self.run(
+        done = self.run(*self.ssh(command))
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def ssh(self, command: str) -> tuple[str, ...]:
+        """The command line that asks the guest by OpenSSH."""
+        return (
             "ssh", "-F", "none", "-i", str(self.key or self.state / "ssh/id_ed25519"), "-p", str(self.port),
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
             "-o", "ConnectTimeout=10", "root@127.0.0.1", command,
         )  # fmt: skip
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
 
     def boot_id(self) -> str:
         """Which boot the guest says it is in."""
