@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -192,7 +193,17 @@ async def _mounts(patient: Patient) -> Answer:
     return Answer("share and overlay" if not found else "not as they should be", found)
 
 
+def _gone_from_here(patient: Patient) -> tuple[str, ...]:
+    toplevel = str(patient.generation().toplevel)
+    return () if os.path.lexists(toplevel) else (toplevel,)
+
+
 async def _coherence(patient: Patient) -> Answer:
+    await patient.running()
+    gone = _gone_from_here(patient)
+    if gone:
+        # Such a guest may not answer any more.
+        return Answer("the system itself is gone", judge_coherence(verify.Unseen((), (), gone, ())))
     seen = await patient.guest()
     if seen.unknown_closure is not None:
         raise NotPossibleError(seen.unknown_closure)

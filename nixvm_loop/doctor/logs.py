@@ -28,7 +28,7 @@ _CYCLE_LOGS: Final = (
     ("console.log", Source.CONSOLE),
     ("switch.log", Source.CONSOLE_CLUE),
 )
-_STARTED: Final = re.compile(r": starting up(?: libvirt|\b)")
+_STARTED: Final = re.compile(r": starting up\b|Waiting for vhost-user socket connection")
 
 
 def meaning(source: Source, lines: Sequence[str]) -> tuple[signatures.Found, str] | None:
@@ -63,7 +63,7 @@ def judge_record(record: CycleRecord, folder: Path) -> Found:
 
 
 def last_run(text: str) -> list[str]:
-    """The lines of QEMU's log since its last start."""
+    """The lines of QEMU's or virtiofsd's log since its last start."""
     lines = text.splitlines()
     start = max((number for number, line in enumerate(lines) if _STARTED.search(line)), default=0)
     return lines[start:]

@@ -141,6 +141,9 @@ class Patient:
     async def is_rooted(self, path: str) -> bool:
         """Whether a root of the garbage collector, and not just a process that runs, holds a path of the store."""
         outcome = await self.program("nix-store", "--query", "--roots", path)
+        if not outcome.ok:
+            words = outcome.stderr.decode(errors="replace").split()
+            raise NotPossibleError(f"Nix does not say what keeps {path}: {' '.join(words)}")
         roots = outcome.stdout.decode(errors="replace").splitlines()
         return any(not root.startswith(("/proc/", "{")) for root in roots)
 

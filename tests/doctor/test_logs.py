@@ -11,6 +11,7 @@ from nixvm_loop.model.values import Action, CycleRecord, Severity, Verdict
 from nixvm_loop.signatures import Source
 
 CONSOLES = Path(__file__).parents[1] / "fixtures/console"
+REFUSALS = Path(__file__).parents[1] / "fixtures/refusals"
 FAILED = CycleRecord(
     cycle=7,
     started=datetime(2026, 11, 23, tzinfo=UTC),
@@ -75,3 +76,8 @@ def test_only_the_last_run_counts() -> None:
     """What QEMU said in an earlier run is history."""
     assert judge_log(Path("x"), Source.LIBVIRT, QEMU_LOG.splitlines(), Severity.WARNING)[0].id == "no-boot-file"
     assert judge_log(Path("x"), Source.LIBVIRT, last_run(QEMU_LOG), Severity.WARNING) == ()
+    failed, well = ((REFUSALS / f"virtiofsd/{name}.log").read_text() for name in ("virtiofsd-sandbox", "success"))
+    assert (
+        judge_log(Path("x"), Source.VIRTIOFSD, last_run(well + failed), Severity.WARNING)[0].id == "virtiofsd-sandbox"
+    )
+    assert judge_log(Path("x"), Source.VIRTIOFSD, last_run(failed + well), Severity.WARNING) == ()

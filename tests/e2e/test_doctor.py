@@ -131,6 +131,21 @@ def test_a_path_that_was_replaced(lab: Lab, path: Path) -> None:
     assert found(examined(lab)) == {}
 
 
+def test_the_system_was_collected_under_the_guest(lab: Lab) -> None:
+    """The whole system deleted from the host's store by force: named, and built again by the next cycle."""
+    toplevel = (lab.state / "generations/1/toplevel").readlink()
+    deleted = lab.run("nix-store", "--delete", "--ignore-liveness", str(toplevel))
+    assert deleted.returncode == 0, deleted.stderr
+    done = lab.loop("doctor", "-o", "json")
+    assert done.returncode in {6, 7}, "such a guest may not let anybody in any more"
+    events = found([json.loads(line) for line in done.stdout.splitlines()])
+    assert {"store-gone", "state-damaged"} <= events.keys()
+    assert events["store-gone"]["evidence"] == str(toplevel)
+    assert "nixvm-loop rebuild" in events["store-gone"]["fix"]
+    lab.cycle()
+    assert ids(lab) == set()
+
+
 def test_nobody_to_ask(lab: Lab, path: Path) -> None:
     """Without a terminal, --fix changes nothing and says so."""
     path.rename(path.with_name("aside"))
