@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.cycle import definition
 from nixvm_loop.doctor.ids import Id
 from nixvm_loop.doctor.probe import Answer, Cure, Found, NotPossibleError, Probe, Remedy
-from nixvm_loop.doctor.shares import judge_share
+from nixvm_loop.doctor.shares import judge_processes, judge_share
 from nixvm_loop.domain import networks
 from nixvm_loop.domain.access import can_traverse
 from nixvm_loop.domainxml.details import details
@@ -159,6 +159,7 @@ async def _definition(patient: Patient) -> Answer:
 async def _share(patient: Patient) -> Answer:
     domain = await _seen(patient)
     found = judge_share(domain.defined, patient.settings.store.share, await _host(patient))
+    found += judge_processes(patient.settings.domain, domain.lost_shares)
     return Answer(patient.settings.store.share, found)
 
 

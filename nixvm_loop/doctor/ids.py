@@ -37,6 +37,7 @@ class Id(StrEnum):
     ON_REBOOT = "on-reboot"
     PAUSED = "paused"
     NO_SHARE = "no-share"
+    VIRTIOFSD_GONE = "virtiofsd-gone"
     NO_SHARED_MEMORY = "no-shared-memory"
     QUEUE_TOO_LARGE = "queue-too-large"
     QUEUE_SMALL = "queue-small"

@@ -56,6 +56,7 @@ class DomainSeen:
         text: The XML of its next start, without secrets; `defined` is what is read from it.
         live: Of the run that goes on, None when the domain is off.
         mark: Which run that is, if nixvm-loop started it.
+        lost_shares: The process ids of its virtiofsd, if that has ended under it.
     """
 
     domain: libvirt_room.Domain
@@ -64,6 +65,7 @@ class DomainSeen:
     state: str
     live: DomainXml | None
     mark: str | None
+    lost_shares: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ class Patient:
             await domain.state(),
             await domain.running(),
             await domain.boot_mark(),
+            await domain.lost_shares(),
         )
 
     async def running(self) -> DomainSeen:

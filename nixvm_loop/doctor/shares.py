@@ -74,3 +74,18 @@ def _judge_readonly(share: Share, host: HostFacts | None) -> tuple[Found, ...]:
             "remove <readonly/> from the share, or use libvirt 11 and virtiofsd 1.13",
         ),
     )
+
+
+def judge_processes(name: str, lost: tuple[int, ...]) -> tuple[Found, ...]:
+    """Whether virtiofsd still serves the running domain; `lost` are its processes that have ended."""
+    if not lost:
+        return ()
+    return (
+        Found(
+            Id.VIRTIOFSD_GONE,
+            Severity.ERROR,
+            f"process {', '.join(map(str, lost))} of domain {name} has ended",
+            "virtiofsd has died under the running guest, which hangs at its next look at the store",
+            "nixvm-loop rebuild --force starts both anew; its log is root's: /var/log/libvirt/qemu/*-virtiofsd.log",
+        ),
+    )

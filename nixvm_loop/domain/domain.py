@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nixvm_loop import domainxml
-from nixvm_loop.domain.beside import QEMU, VIRTIOFSD, log_end, log_file, one_ends, share_processes
+from nixvm_loop.domain.beside import QEMU, VIRTIOFSD, is_alive, log_end, log_file, one_ends, share_processes
 from nixvm_loop.domain.binding import CALL_TIMEOUT_S, call, library
 from nixvm_loop.domain.faults import ask, explain
 from nixvm_loop.domain.host import is_local
@@ -183,6 +183,14 @@ class Domain:
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
+
+    async def lost_shares(self) -> tuple[int, ...]:
+        """The process ids of a running domain's virtiofsd that have ended, as far as this machine can tell."""
+        if not is_local(self.handle.connect().getURI()):
+            return ()
+        instance_id = await self._instance_id()
+        known = () if instance_id is None else share_processes(instance_id)
+        return tuple(pid for pid in known if not is_alive(pid))
 
     async def _shares_die(self, events: Lifecycle) -> None:
         # Libvirt does not look after virtiofsd once it runs, and QEMU lives on without it: the guest just hangs.

@@ -8,7 +8,7 @@ import pytest
 from nixvm_loop import domainxml
 from nixvm_loop.cycle.definition import BootConfig
 from nixvm_loop.doctor.domain import judge_boot, judge_boot_files, judge_definition
-from nixvm_loop.doctor.shares import judge_share
+from nixvm_loop.doctor.shares import judge_processes, judge_share
 from nixvm_loop.domainxml import DomainXml, HostFacts
 from nixvm_loop.domainxml.details import details
 
@@ -111,3 +111,10 @@ def test_details() -> None:
     assert details(asked).daemons == ("/v", *known.daemons)
     passt = "<domain><devices><interface type='user'><backend type='passt'/></interface></devices></domain>"
     assert details(passt).backends == ("passt",)
+
+
+def test_a_share_that_died() -> None:
+    """A virtiofsd that has ended is an error, with its process; one that runs is nothing to tell."""
+    (found,) = judge_processes("demo", (4711,))
+    assert (found.id, found.evidence) == ("virtiofsd-gone", "process 4711 of domain demo has ended")
+    assert judge_processes("demo", ()) == ()

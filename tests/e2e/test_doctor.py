@@ -445,6 +445,19 @@ def test_a_domain_of_somebody_elses(lab: Lab) -> None:
         assert "no-domain" in ids(lab, code=5)
 
 
+def test_a_share_that_died(lab: Lab) -> None:
+    """Killed under the guest: found without the guest's word, and cured by a restart."""
+    number = lab.virsh("domid", lab.name)
+    pid = int(Path(f"/run/libvirt/qemu/{number}-{lab.name}-fs0-fs.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    done = lab.loop("doctor", "-o", "json")
+    events = found([json.loads(line) for line in done.stdout.splitlines()])
+    assert done.returncode == 5
+    assert str(pid) in events["virtiofsd-gone"]["evidence"]
+    lab.cycle("--force")
+    assert ids(lab) == set()
+
+
 def test_a_guest_that_is_off(lab: Lab) -> None:
     """A port that is taken, more memory than there is, and a KVM that does not work, before it is started."""
     lab.virsh("destroy", lab.name)
