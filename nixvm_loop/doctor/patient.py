@@ -44,7 +44,7 @@ REACH_S: Final = 4.0
 GUEST_S: Final = 5.0
 _REACH_TIMEOUT_S: Final = 3.0
 _INTERRUPT_WAIT_S: Final = 0.3
-_SCRIPT_TIMEOUT_S: Final = 2.0
+_SCRIPT_TIMEOUT_S: Final = 3.0
 _LARGEST: Final = 3
 
 

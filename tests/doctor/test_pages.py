@@ -34,6 +34,8 @@ def test_a_section_is_whole(name: str) -> None:
     assert re.findall(r"^- \*\*(\w+):\*\* \S", text, flags=re.MULTILINE) == list(LABELS)
     for file in re.findall(r"tests/[\w/]+\.py", text):
         assert (ROOT / file).is_file(), file
+        if "test_doctor" in file:
+            assert f'"{name}"' in (ROOT / file).read_text(encoding="utf-8"), f"{name} is not in {file}"
 
 
 def test_ids_are_written_nowhere_else() -> None:
