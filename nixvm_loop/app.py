@@ -15,7 +15,7 @@ from nixvm_loop.model.clock import SystemClock
 
 if TYPE_CHECKING:
     from nixvm_loop.arguments import Arguments
-    from nixvm_loop.model.config import Config, GuestConfig
+    from nixvm_loop.model.settings import GuestSettings, Settings
 
 _WITHOUT_CONFIG: Final = frozenset({Command.INIT, Command.COMPLETIONS, Command.MANPAGE})
 
@@ -46,7 +46,7 @@ def run(arguments: Arguments) -> int:
     return code
 
 
-def _guest(arguments: Arguments, settings: Config) -> GuestConfig:
+def _guest(arguments: Arguments, settings: Settings) -> GuestSettings:
     if arguments.domain is not None:
         return config.select_for(settings, arguments.domain, arguments.guest)
     return config.select(settings, arguments.guest)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nixvm_loop.cycle import definition
+from nixvm_loop.cycle import definition, needs
 from nixvm_loop.doctor.ids import Id
 from nixvm_loop.doctor.probe import Answer, Cure, Found, NotPossibleError, Probe, Remedy
 from nixvm_loop.doctor.shares import judge_processes, judge_share
@@ -205,7 +205,7 @@ async def _judge_network(patient: Patient, name: str) -> list[Found]:
 
 def _judge_ports(defined: DomainXml) -> list[Found]:
     try:
-        definition.check_ports(defined, None)
+        needs.check_ports(defined, None)
     except DomainError as error:
         cause = "another program has a port that leads to the guest"
         return [Found(Id.PORT_IN_USE, Severity.ERROR, error.message, cause, error.hint or "")]

@@ -84,6 +84,32 @@ REFUSALS = [
         "Nix installed",
     ),
     (
+        "internal error: the virtiofs export directory '/run/nixvm-loop/store' does not exist",
+        "the read-only mount of the host's store, is not there",
+        "nixvm-loop rebuild",
+    ),
+    (
+        (
+            f'{CLOSED}qemu: -blockdev {{"driver":"file","filename":"/home/me/d.img"}}: Could not open'
+            " '/home/me/d.img': Permission denied"
+        ),
+        "QEMU's user may not use the disk /home/me/d.img",
+        "setfacl",
+    ),
+    (
+        (
+            f'{CLOSED}qemu: -blockdev {{"node-name":"libvirt-1-format"}}: Failed to get "write" lock\n'
+            "Is another process using the image [/home/me/d.img]?"
+        ),
+        "another QEMU uses one of the domain's disks",
+        "virsh list",
+    ),
+    (
+        f"{CLOSED}qemu: -blockdev {{}}: Image is not in qcow2 format",
+        "a disk's content is not what its format says",
+        'format = "raw"',
+    ),
+    (
         "unsupported configuration: 'virtiofs' requires shared memory",
         "memory that can be shared",
         "<memoryBacking>",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.lab import Lab
 
-SOURCE = "<source dir='/nix/store'/>"
+SOURCE = r"(<source dir='[^']*'/>)"
 GONE_QEMU = Path("/run/qemu-that-goes")
 
 
@@ -199,7 +199,7 @@ def test_a_definition_that_will_not_start(lab: Lab) -> None:
     GONE_QEMU.symlink_to("/usr/bin/qemu-system-x86_64")
     defined(
         lab,
-        (SOURCE, f"<binary path='/nonexistent'/>{SOURCE}"),
+        (SOURCE, r"<binary path='/nonexistent'/>\1"),
         ("<memoryBacking>.*?</memoryBacking>", ""),
         ("<target dir=", "<readonly/><target dir="),
         ("queue='1024'", "queue='2048'"),
@@ -229,7 +229,7 @@ def test_a_definition_that_will_not_do(lab: Lab) -> None:
     lab.virsh("net-define", str(lab.folder / "net.xml"))
     defined(
         lab,
-        (SOURCE, f"<binary path='/bin/false'/>{SOURCE}"),
+        (SOURCE, r"<binary path='/bin/false'/>\1"),
         (" queue='1024'", ""),
         (f"{lab.state}/initrd-current", str(closed / "initrd")),
         (f"{lab.state}/kernel-current", loose),

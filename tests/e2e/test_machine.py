@@ -192,6 +192,21 @@ def test_a_disk_of_another_format(lab: Lab) -> None:
     assert lab.cycle()["exit_code"] == 0
 
 
+def test_a_disk_that_somebody_uses(lab: Lab) -> None:
+    """QEMU refuses to share it; when it is free again, everything is as before."""
+    lab.virsh("destroy", lab.name)
+    with subprocess.Popen(["qemu-io", "-f", "raw", lab.folder / "plain.img"], stdin=-1, stdout=-1) as user:
+        assert user.stdin is not None
+        user.stdin.write(b"read 0 512\n")
+        user.stdin.flush()
+        assert user.stdout is not None
+        assert b"read 512/512" in user.stdout.readline()  # so it has it open
+        said = lab.fails(5)
+        user.stdin.close()
+    assert "another QEMU uses one of the domain's disks" in said
+    assert lab.cycle()["exit_code"] == 0
+
+
 def test_without_the_shared_store(lab: Lab) -> None:
     """The domain has no share and no shared memory, says so to whoever wants a cycle, and gets both back."""
     assert "leave one of them out" in lab.fails(2, "--no-virtiofs", "--start", command="create")
