@@ -195,14 +195,13 @@ def test_a_disk_of_another_format(lab: Lab) -> None:
 def test_a_disk_that_somebody_uses(lab: Lab) -> None:
     """QEMU refuses to share it; when it is free again, everything is as before."""
     lab.virsh("destroy", lab.name)
-    with subprocess.Popen(["qemu-io", "-f", "raw", lab.folder / "plain.img"], stdin=-1, stdout=-1) as user:
-        assert user.stdin is not None
-        user.stdin.write(b"read 0 512\n")
-        user.stdin.flush()
+    drive = f"if=virtio,format=raw,file={lab.folder}/plain.img"
+    other = ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-qmp", "stdio", "-drive", drive]
+    with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
         assert user.stdout is not None
-        assert b"read 512/512" in user.stdout.readline()  # so it has it open
+        assert b"QMP" in user.stdout.readline()  # so it has opened its disk
         said = lab.fails(5)
-        user.stdin.close()
+        user.terminate()
     assert "another QEMU uses one of the domain's disks" in said
     assert lab.cycle()["exit_code"] == 0
 
