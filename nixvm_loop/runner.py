@@ -258,6 +258,7 @@ class Runner:
             verdict = finished.verdict
             await self._saves.again()
             lost = await self._was_lost(finished)
+            self.context.link.prepare()
         except GenerationError as error:
             # Before it began: a full disk, say. The next save may find it mended.
             verdict = Verdict.FAILED

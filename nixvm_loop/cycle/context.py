@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import domain as libvirt_room
 from nixvm_loop import guest as guest_room
+from nixvm_loop.decide import Wish, may_switch
 from nixvm_loop.errors import DomainError, GuestError
 from nixvm_loop.model.settings import SSH_PORT
 from nixvm_loop.model.values import SshTarget
@@ -67,6 +68,11 @@ class Link:
     async def domain(self) -> libvirt_room.Domain:
         """The guest's domain; raises DomainError when there is none."""
         return await (await self.hypervisor()).get(self._settings.domain)
+
+    def prepare(self) -> None:
+        """Have shells wait in the guest: for the next look at it, and for the switch that may follow."""
+        if self.ssh is not None:
+            self.ssh.prepare(2 if may_switch(Wish.AS_NEEDED, self._settings.apply.mode) else 1)
 
     async def drop_ssh(self) -> None:
         """Close the connection to the guest, if there is one."""

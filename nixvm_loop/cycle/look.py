@@ -87,7 +87,7 @@ async def early_sight(context: Context, wish: Wish) -> Early | None:
         mark, asked_s = await domain.boot_mark(), context.clock.monotonic()
         found: Sight | GuestError = await _ask(context, domain, lambda _: None)
         if context.link.ssh is not None and may_switch(wish, context.settings.apply.mode):
-            context.link.ssh.prepare()
+            context.link.ssh.prepare(1)
     except GuestError as error:
         found, asked_s = error, context.clock.monotonic()
     except DomainError:

@@ -11,7 +11,8 @@ from nixvm_loop.errors import GuestError
 from nixvm_loop.guest.converse import CommandEnd, CommandResult, FloodError, Output, converse
 from nixvm_loop.guest.facts import UNITS_COMMAND, facts_from, is_whole, units_from
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
-from nixvm_loop.guest.script import WAITING_SHELL, Reader
+from nixvm_loop.guest.script import Reader
+from nixvm_loop.guest.sessions import Sessions
 from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 _CLOSE_WAIT_S: Final = 1.0
 # A channel that ends because its connection does is told so a moment before the connection is.
 _LOST_WAIT_S: Final = 0.1
-_REFUSED_PAUSES_S: Final = (0.1, 0.5)
 GATHER_TIMEOUT_S: Final = 30.0
-# OpenSSH refuses more than ten (MaxSessions), and a shell may be waiting.
+# OpenSSH refuses more than ten (MaxSessions), and two shells may be waiting.
 _MOST_SESSIONS: Final = 8
 _REGISTER_TIMEOUT_S: Final = 60.0
 _LAST_WORDS: Final = 40
@@ -49,8 +49,8 @@ class Connection:
         self._host_keys = host_keys
         self._reader = Reader.LOGIN_SHELL
         self._reads_scripts = False
-        self._shell: asyncio.Task[asyncssh.SSHClientProcess[bytes]] | None = None
-        self._sessions = asyncio.Semaphore(_MOST_SESSIONS)
+        self._sessions = Sessions(ssh)
+        self._room = asyncio.Semaphore(_MOST_SESSIONS)
 
     @property
     def closed(self) -> bool:
@@ -61,49 +61,9 @@ class Connection:
         """Return when the connection is over, whoever ended it."""
         await self._ssh.wait_closed()
 
-    def prepare(self) -> None:
-        """Have a shell wait in the guest for `advance`: its start takes as long as a short script's run."""
-        if self._shell is None and not self.closed:
-            self._shell = asyncio.create_task(self._open(WAITING_SHELL))
-            # Whoever takes it hears of a failure; until then it is nobody's.
-            self._shell.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-    async def _waiting_shell(self) -> asyncssh.SSHClientProcess[bytes] | None:
-        """The one that was prepared, None if there is none, or none any more."""
-        import asyncssh  # noqa: PLC0415  # slow to import
-
-        opening, self._shell = self._shell, None
-        if opening is None:
-            return None
-        try:
-            shell = await opening
-        except (OSError, asyncssh.Error):
-            if self.closed:
-                raise
-            return None
-        return shell if shell.exit_status is None and not shell.is_closing() else None
-
-    async def _open(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
-        # Cut short, it would leave its channel open on both sides.
-        opening = asyncio.create_task(self._opened(command))
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(_close_process)
-            raise
-
-    async def _opened(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
-        """A guest that is short of processes or memory for a moment refuses what it takes a moment later."""
-        import asyncssh  # noqa: PLC0415  # slow to import
-
-        for pause_s in _REFUSED_PAUSES_S:
-            try:
-                return await self._ssh.create_process(command, encoding=None)
-            except asyncssh.ChannelOpenError as error:
-                if error.code != asyncssh.OPEN_REQUEST_SESSION_FAILED or self.closed:
-                    raise
-            await asyncio.sleep(pause_s)
-        return await self._ssh.create_process(command, encoding=None)
+    def prepare(self, shells: int) -> None:
+        """Have so many shells wait in the guest for `gather` and `advance`."""
+        self._sessions.prepare(shells)
 
     async def gather(self, request: FactsRequest, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts:
         """Look into the guest once, in one round trip.
@@ -124,7 +84,7 @@ class Connection:
         return facts
 
     async def _ask(self, request: FactsRequest, timeout_s: float) -> CommandResult:
-        result = await self.run(request.script.command(self._reader), timeout_s, stdin=request.script.stdin)
+        result = await self._run_script(request.script, self._reader, timeout_s)
         if result.end is CommandEnd.EXITED:
             return result
         raise GuestError(
@@ -220,7 +180,7 @@ class Connection:
         output = Output(on_line)
 
         async def work() -> CommandResult:
-            shell = await self._waiting_shell()
+            shell = await self._sessions.take()
             if shell is not None:
                 result = await self._to_its_end(shell, script.whole.encode(), output)
                 if output.stdout:
@@ -237,7 +197,7 @@ class Connection:
 
         deadline = asyncio.timeout(timeout_s)
         try:
-            async with self._sessions, deadline:
+            async with self._room, deadline:
                 with span(SpanKind.COMMAND, self._name):
                     return await work
         except TimeoutError as error:
@@ -250,7 +210,7 @@ class Connection:
             raise self._lost(str(error)) from error
 
     async def _run_command(self, command: str, stdin: bytes, output: Output) -> CommandResult:
-        return await self._to_its_end(await self._open(command), stdin, output)
+        return await self._to_its_end(await self._sessions.open(command), stdin, output)
 
     async def _to_its_end(
         self, process: asyncssh.SSHClientProcess[bytes], stdin: bytes, output: Output
@@ -279,8 +239,7 @@ class Connection:
     async def close(self) -> None:
         """End the connection; a guest that does not answer any more is not waited for."""
         self._ssh.close()
-        if self._shell is not None:
-            self._shell.cancel()
+        self._sessions.cancel()
         try:
             async with asyncio.timeout(_CLOSE_WAIT_S):
                 await self._ssh.wait_closed()
@@ -299,11 +258,6 @@ class Connection:
             f"the sshd of guest {self._name} runs no command: {why}",
             hint="is the guest out of memory or of processes? nixvm-loop console shows what it says",
         )
-
-
-def _close_process(opening: asyncio.Task[asyncssh.SSHClientProcess[bytes]]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
 
 
 def _ended(end: CommandEnd, timeout_s: float) -> str:
