@@ -72,7 +72,14 @@ class Link:
     def prepare(self) -> None:
         """Have shells wait in the guest: for the next look at it, and for the switch that may follow."""
         if self.ssh is not None:
-            self.ssh.prepare(2 if may_switch(Wish.AS_NEEDED, self._settings.apply.mode) else 1)
+            self.ssh.prepare(self._settings.store)
+            if may_switch(Wish.AS_NEEDED, self._settings.apply.mode):
+                self.ssh.prepare_switch()
+
+    def release(self) -> None:
+        """Let go of the shell that waits for a look: what runs in the guest is about to change."""
+        if self.ssh is not None:
+            self.ssh.release()
 
     async def drop_ssh(self) -> None:
         """Close the connection to the guest, if there is one."""

@@ -36,6 +36,7 @@ class Sight:
     """What the guest said of itself.
 
     Attributes:
+        facts: Those of the probes may still be None: they take longer, and decide nothing here.
         runs: The toplevel that it runs now.
         booted: The generation that it booted, None when that is none of ours.
     """
@@ -85,14 +86,28 @@ async def early_sight(context: Context, wish: Wish) -> Early | None:
         if await domain.state() != "running":
             return None
         mark, asked_s = await domain.boot_mark(), context.clock.monotonic()
-        found: Sight | GuestError = await _ask(context, domain, lambda _: None)
+        seen = await _ask(context, domain, lambda _: None)
         if context.link.ssh is not None and may_switch(wish, context.settings.apply.mode):
-            context.link.ssh.prepare(1)
+            context.link.ssh.prepare_switch()
+        else:
+            # All that will be asked about is a system that did not change.
+            seen = replace(seen, facts=await _completed(context, seen.facts) or seen.facts)
+        found: Sight | GuestError = seen
     except GuestError as error:
         found, asked_s = error, context.clock.monotonic()
     except DomainError:
         return None  # the cycle will tell
     return Early(found, asked_s, mark, context.link.ssh)
+
+
+async def _completed(context: Context, facts: GuestFacts) -> GuestFacts | None:
+    """With what the probes show, where that was not told yet; None when nobody waits in the guest to tell."""
+    ssh = context.link.ssh
+    if facts.store_write is not None or ssh is None:
+        return facts
+    whole = await ssh.complete(_SIGHT_TIMEOUT_S)
+    ssh.prepare(context.settings.store)
+    return whole
 
 
 async def sight(context: Context, site: Site, early: Early | None, emit: Emit) -> Sight:
@@ -109,7 +124,7 @@ async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
     request = guest_room.FactsRequest(context.settings.store)
     try:
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        facts = await connection.gather(request, _SIGHT_TIMEOUT_S)
+        facts = await connection.glance(_SIGHT_TIMEOUT_S) or await connection.gather(request, _SIGHT_TIMEOUT_S)
     except AccessError:
         raise
     except GuestError:
@@ -179,10 +194,14 @@ async def look(context: Context, site: Site, current: Generation, emit: Emit, *,
 
 
 async def _known(context: Context, site: Site, wanted: Look, early: Early | None) -> GuestFacts | None:
-    """What it said just now, if no path was to be looked for, and it said it in this run of the domain."""
-    if early is None or wanted.paths or isinstance(early.found, GuestError):
+    """What it says, or said just now in this run of the domain, without the cost of a look; not if paths are wanted."""
+    ssh = context.link.ssh
+    if wanted.paths or ssh is None:
         return None
-    return early.found.facts if await early.holds(context, site.domain) else None
+    if early is not None and not isinstance(early.found, GuestError) and await early.holds(context, site.domain):
+        return await _completed(context, early.found.facts)
+    facts = await ssh.glance(_SIGHT_TIMEOUT_S)
+    return None if facts is None else await _completed(context, facts)
 
 
 @dataclass(frozen=True, slots=True)

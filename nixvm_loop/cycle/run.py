@@ -177,6 +177,7 @@ class _Cycle:
             decision = await apply.decide(site, built, self.order.wish, seen)
             checks = apply.checks
             if decision.action is not Action.NONE:
+                self.context.link.release()
                 generation = apply.generation_for(site, built, self._about(built))
                 used = generation.number == built.slot.number
                 self.generation = generation.number

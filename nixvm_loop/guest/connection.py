@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.errors import GuestError
 from nixvm_loop.guest.converse import CommandEnd, CommandResult, FloodError, Output, converse
 from nixvm_loop.guest.facts import UNITS_COMMAND, facts_from, is_whole, units_from
+from nixvm_loop.guest.faults import ended, lost, refuses, silent
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
+from nixvm_loop.guest.onlooker import Onlooker
 from nixvm_loop.guest.script import Reader
 from nixvm_loop.guest.sessions import Sessions
 from nixvm_loop.spans import SpanKind, span
@@ -26,12 +28,13 @@ if TYPE_CHECKING:
     from nixvm_loop.guest.script import Script
     from nixvm_loop.guest.switch import Switch
     from nixvm_loop.model.facts import GuestFacts
+    from nixvm_loop.model.settings import StoreSettings
 
 _CLOSE_WAIT_S: Final = 1.0
 # A channel that ends because its connection does is told so a moment before the connection is.
 _LOST_WAIT_S: Final = 0.1
 GATHER_TIMEOUT_S: Final = 30.0
-# OpenSSH refuses more than ten (MaxSessions), and two shells may be waiting.
+# OpenSSH refuses more than ten (MaxSessions), and one shell may wait for a switch, one for a glance.
 _MOST_SESSIONS: Final = 8
 _REGISTER_TIMEOUT_S: Final = 60.0
 _LAST_WORDS: Final = 40
@@ -50,6 +53,7 @@ class Connection:
         self._reader = Reader.LOGIN_SHELL
         self._reads_scripts = False
         self._sessions = Sessions(ssh)
+        self._onlooker: Onlooker | None = None
         self._room = asyncio.Semaphore(_MOST_SESSIONS)
 
     @property
@@ -61,9 +65,59 @@ class Connection:
         """Return when the connection is over, whoever ended it."""
         await self._ssh.wait_closed()
 
-    def prepare(self, shells: int) -> None:
-        """Have so many shells wait in the guest for `gather` and `advance`."""
-        self._sessions.prepare(shells)
+    def prepare(self, store: StoreSettings) -> None:
+        """Have a shell wait in the guest for the next `glance`: it is there at once then."""
+        if self._onlooker is None and not self.closed:
+            self._onlooker = Onlooker(self._sessions, store)
+
+    def prepare_switch(self) -> None:
+        """Have a shell wait in the guest for `advance`."""
+        self._sessions.prepare()
+
+    def release(self) -> None:
+        """Let go of what waits for a `glance`."""
+        onlooker, self._onlooker = self._onlooker, None
+        if onlooker is not None:
+            onlooker.close()
+
+    async def glance(self, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts | None:
+        """What the guest is and has mounted, less what takes a probe; None if nobody waits there to tell.
+
+        Raises:
+            GuestError, HostKeyError: like `gather`.
+        """
+        return await self._told(Onlooker.facts, timeout_s)
+
+    async def complete(self, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts | None:
+        """The last glance, and what the probes show; None and errors as there."""
+        try:
+            return await self._told(Onlooker.probes, timeout_s)
+        finally:
+            self.release()
+
+    async def _told(
+        self, ask: Callable[[Onlooker], Coroutine[Any, Any, GuestFacts | None]], timeout_s: float
+    ) -> GuestFacts | None:
+        import asyncssh  # noqa: PLC0415  # slow to import
+
+        if self._onlooker is None:
+            return None
+        facts = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                with span(SpanKind.COMMAND, self._name):
+                    facts = await ask(self._onlooker)
+        except TimeoutError as error:
+            raise silent(self._name, CommandEnd.TIMED_OUT, timeout_s) from error
+        except (OSError, asyncssh.Error, FloodError) as error:
+            if self.closed:
+                raise lost(self._name, str(error)) from error
+        finally:
+            # An answer that is still to come is not to be taken for that to the next question.
+            if facts is None:
+                self.release()
+        self._check_host_key()
+        return facts
 
     async def gather(self, request: FactsRequest, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts:
         """Look into the guest once, in one round trip.
@@ -78,20 +132,19 @@ class Connection:
             answer = await self._ask(request, timeout_s)
         facts = facts_from(answer.stdout, request, complaints=answer.stderr)
         self._reads_scripts = True
+        self._check_host_key()
+        return facts
+
+    def _check_host_key(self) -> None:
         # At first sight any key does; the guest's own word may have come since.
         if self._host_keys.judge(self._host_key) is Judgement.REFUSE:
             raise wrong_host_key(self._name, self._host_keys.policy)
-        return facts
 
     async def _ask(self, request: FactsRequest, timeout_s: float) -> CommandResult:
-        result = await self._run_script(request.script, self._reader, timeout_s)
+        result = await self.run(request.script.command(self._reader), timeout_s, stdin=request.script.stdin)
         if result.end is CommandEnd.EXITED:
             return result
-        raise GuestError(
-            f"the shell of guest {self._name} {_ended(result.end, timeout_s)} while it told about itself",
-            hint="see what the guest is busy with: nixvm-loop console, nixvm-loop ssh",
-            details=tuple(result.stderr.splitlines()[-5:]),
-        )
+        raise silent(self._name, result.end, timeout_s, result.stderr)
 
     async def settled(self, facts: GuestFacts, timeout_s: float) -> GuestFacts:
         """The facts once systemd is through with the start-up; as they are where there is nothing to wait for.
@@ -114,7 +167,7 @@ class Connection:
         """
         result = await self.run(_FORGET, timeout_s)
         if not result.ok:
-            why = " ".join(result.stderr.split()) or _ended(result.end, timeout_s)
+            why = " ".join(result.stderr.split()) or ended(result.end, timeout_s)
             raise GuestError(
                 f"the caches of guest {self._name} cannot be dropped: {why}",
                 hint="it takes root and a writable /proc/sys; nixvm-loop rebuild --force restarts the guest instead",
@@ -128,7 +181,7 @@ class Connection:
         """
         result = await self.run(_REGISTER, timeout_s, stdin=registration)
         if not result.ok:
-            why = " ".join(result.stderr.split()[-_LAST_WORDS:]) or _ended(result.end, timeout_s)
+            why = " ".join(result.stderr.split()[-_LAST_WORDS:]) or ended(result.end, timeout_s)
             raise GuestError(
                 f"the Nix database of guest {self._name} was not told what it runs: {why}",
                 hint="nix in the guest does not know the system's paths: collect no garbage there",
@@ -203,11 +256,11 @@ class Connection:
         except TimeoutError as error:
             if deadline.expired() and not self.closed:
                 return output.result(CommandEnd.TIMED_OUT)
-            raise self._lost() from error
+            raise lost(self._name) from error
         except asyncssh.ChannelOpenError as error:
-            raise self._lost(str(error)) if self.closed else self._refused(str(error)) from error
+            raise (lost if self.closed else refuses)(self._name, str(error)) from error
         except (OSError, asyncssh.Error) as error:
-            raise self._lost(str(error)) from error
+            raise lost(self._name, str(error)) from error
 
     async def _run_command(self, command: str, stdin: bytes, output: Output) -> CommandResult:
         return await self._to_its_end(await self._sessions.open(command), stdin, output)
@@ -233,32 +286,16 @@ class Connection:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ssh.wait_closed(), _LOST_WAIT_S)
             if self.closed:
-                raise self._lost()
+                raise lost(self._name)
         return output.result(CommandEnd.KILLED)
 
     async def close(self) -> None:
         """End the connection; a guest that does not answer any more is not waited for."""
         self._ssh.close()
         self._sessions.cancel()
+        self.release()
         try:
             async with asyncio.timeout(_CLOSE_WAIT_S):
                 await self._ssh.wait_closed()
         except TimeoutError:
             self._ssh.abort()
-
-    def _lost(self, why: str = "") -> GuestError:
-        reason = f": {why}" if why else ""
-        return GuestError(
-            f"the SSH connection to guest {self._name} was lost{reason}",
-            hint="see whether the guest still runs: nixvm-loop status, nixvm-loop console",
-        )
-
-    def _refused(self, why: str) -> GuestError:
-        return GuestError(
-            f"the sshd of guest {self._name} runs no command: {why}",
-            hint="is the guest out of memory or of processes? nixvm-loop console shows what it says",
-        )
-
-
-def _ended(end: CommandEnd, timeout_s: float) -> str:
-    return f"did not answer within {timeout_s:g}s" if end is CommandEnd.TIMED_OUT else end.value

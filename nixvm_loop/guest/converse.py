@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncssh
 
 _CHUNK_BYTES: Final = 1 << 16
-_OUTPUT_LIMIT_BYTES: Final = 4 << 20
+OUTPUT_LIMIT_BYTES: Final = 4 << 20
 
 
 class CommandEnd(StrEnum):
@@ -86,7 +86,7 @@ async def _take(reader: Any, said: bytearray, tell: Callable[[], None]) -> None:
     while chunk := await reader.read(_CHUNK_BYTES):
         said += chunk
         tell()
-        if len(said) > _OUTPUT_LIMIT_BYTES:
+        if len(said) > OUTPUT_LIMIT_BYTES:
             raise FloodError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import Enum
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,17 @@ _PROBE_RESULTS: Final = {
 }
 
 
+class Asked(Enum):
+    """How the script is to tell: all at once, or as words on its standard input ask for it (`FACTS`, `PROBES`)."""
+
+    ONCE = "once"
+    BY_WORD = "by word"
+
+
+FACTS: Final = "facts"
+PROBES: Final = "probes"
+
+
 @dataclass(frozen=True, slots=True)
 class FactsRequest:
     """What to look for.
@@ -41,6 +53,7 @@ class FactsRequest:
 
     store: StoreSettings
     paths: tuple[str, ...] = ()
+    asked: Asked = Asked.ONCE
     nonce: str = field(default_factory=lambda: token_hex(8))
 
     @property
@@ -50,6 +63,7 @@ class FactsRequest:
         settings = {
             "token": f"@{self.nonce}",
             "nonce": self.nonce,
+            "asked": self.asked.value,
             "mount_point": folder,
             "ro_store": self.store.ro_store,
             "rw_store": self.store.rw_store,
@@ -68,13 +82,23 @@ def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> G
     Raises:
         GuestError: the answer is not whole; `complaints` (standard error) are among its details.
     """
-    sections = _sections(output, request)
-    if "end" not in sections:
+    if not is_whole(output, request):
         raise GuestError(
             "the guest's shell broke off while it told about itself",
             hint="try the same shell by hand: nixvm-loop ssh",
             details=tuple([*output.splitlines(), *complaints.splitlines()][-5:]),
         )
+    return told_so_far(output, request)
+
+
+def times_told(output: str, request: FactsRequest) -> int:
+    """How often a script that is asked word by word has told its facts."""
+    return len(re.findall(rf"^@{re.escape(request.nonce)} told\n", output, flags=re.MULTILINE))
+
+
+def told_so_far(output: str, request: FactsRequest) -> GuestFacts:
+    """The facts in an answer that may go on; the last ones, if it told them again. What was not told yet is None."""
+    sections = _sections(output, request)
     lines = {name: tuple(line for line in text.splitlines() if line) for name, text in sections.items()}
     mounts = mountinfo.parse(sections.get("mounts", ""))
     unseen, checked = _unseen(lines.get("missing", ()), request)

@@ -1,4 +1,4 @@
-# Tells what runs in this guest. FactsRequest puts settings in front of it: token, nonce, mount_point, ro_store, rw_store and, as
+# Tells what runs in this guest. FactsRequest puts settings in front of it: token, nonce, asked, mount_point, ro_store, rw_store and, as
 # positional parameters, the store paths to look for. The login shell reads it, so it must suit any shell with POSIX's
 # syntax. Whatever fails leaves its section empty: the reader knows what that means. Starting a process takes 30 ms
 # and more on an emulated processor, so the shell itself does what it can, and what it cannot is done side by side.
@@ -64,16 +64,9 @@ rm -f "$1"/.nixvm-loop-* && [ ! -e "$2" ] || exit 5' sh "$mount_point" "$probe" 
 printf 'write %s %s\n' $? "$said"
 }
 
-exec 3>&1
-probed=$(
-space &
-write_probe &
-look_around "$@" >&3
-wait
-)
+tell_probes() {
 section probes
 printf '%s\n' "$probed"
-
 section units
 if [ -d /run/systemd/system ]; then
 state=$(systemctl is-system-running 2>/dev/null)
@@ -83,5 +76,36 @@ initializing | starting) ;;
 *) systemctl list-units --state=failed --plain --full --no-legend --no-pager ;;
 esac
 fi
-
 section end
+}
+
+if [ "$asked" = once ]; then
+exec 3>&1
+probed=$(
+space &
+write_probe &
+look_around "$@" >&3
+wait
+)
+tell_probes
+else
+while IFS= read -r word; do
+case $word in
+facts)
+hash -r
+look_around
+section told
+cd /
+;;
+probes)
+probed=$(
+space &
+write_probe &
+wait
+)
+tell_probes
+exit
+;;
+esac
+done
+fi

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.guest.script import WAITING_SHELL
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import asyncssh
+
+    Opening: TypeAlias = asyncio.Task[asyncssh.SSHClientProcess[bytes]]
 
 # After a refusal by a guest that is short of processes or memory for a moment.
 _REFUSED_PAUSES_S: Final = (0.1, 0.5)
@@ -19,7 +23,7 @@ class Sessions:
 
     def __init__(self, ssh: asyncssh.SSHClientConnection) -> None:
         self._ssh = ssh
-        self._waiting: list[asyncio.Task[asyncssh.SSHClientProcess[bytes]]] = []
+        self._waiting: Opening | None = None
 
     async def open(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
         """Start a command. Raises what asyncssh raises: OSError, asyncssh.Error."""
@@ -28,7 +32,7 @@ class Sessions:
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(_close_process)
+            opening.add_done_callback(close_opened)
             raise
 
     async def _open(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
@@ -43,35 +47,39 @@ class Sessions:
             await asyncio.sleep(pause_s)
         return await self._ssh.create_process(command, encoding=None)
 
-    def prepare(self, shells: int) -> None:
-        """Have so many shells wait in the guest: starting one takes as long as a short script's run."""
-        while len(self._waiting) < shells and not self._ssh.is_closed():
-            opening = asyncio.create_task(self.open(WAITING_SHELL))
-            # Whoever takes it hears of a failure; until then it is nobody's.
-            opening.add_done_callback(lambda task: task.cancelled() or task.exception())
-            self._waiting.append(opening)
+    def start(self, command: str) -> Opening:
+        """Start a command that somebody will want later; until then a failure is nobody's."""
+        opening = asyncio.create_task(self.open(command))
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return opening
+
+    def prepare(self) -> None:
+        """Have a shell wait in the guest: starting one takes as long as a short script's run."""
+        if self._waiting is None and not self._ssh.is_closed():
+            self._waiting = self.start(WAITING_SHELL)
 
     async def take(self) -> asyncssh.SSHClientProcess[bytes] | None:
-        """The shell that waits longest, None if none does, or not any more. Raises like `open` when all is lost."""
+        """The shell that waits, None if none does, or not any more. Raises like `open` when all is lost."""
         import asyncssh  # noqa: PLC0415  # slow to import
 
-        while self._waiting:
-            try:
-                shell = await self._waiting.pop(0)
-            except (OSError, asyncssh.Error):
-                if self._ssh.is_closed():
-                    raise
-                continue
-            if shell.exit_status is None and not shell.is_closing():
-                return shell
-        return None
+        opening, self._waiting = self._waiting, None
+        if opening is None:
+            return None
+        try:
+            shell = await opening
+        except (OSError, asyncssh.Error):
+            if self._ssh.is_closed():
+                raise
+            return None
+        return shell if shell.exit_status is None and not shell.is_closing() else None
 
     def cancel(self) -> None:
         """Give up what is still being opened: the connection ends."""
-        for opening in self._waiting:
-            opening.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
 
 
-def _close_process(opening: asyncio.Task[asyncssh.SSHClientProcess[bytes]]) -> None:
+def close_opened(opening: Opening) -> None:
+    """Close what was opened, if it was; for `add_done_callback`."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()

@@ -167,8 +167,8 @@ async def test_a_shell_that_waits_takes_the_next_switch(tmp_path: Path, start_ss
     """It is opened once, takes one script of any length, and the one after that goes as usual."""
     sshd = await start_sshd()
     connection = await connect(sshd)
-    connection.prepare(1)
-    connection.prepare(1)
+    connection.prepare_switch()
+    connection.prepare_switch()
     await until(lambda: len(sshd.commands) == 1)
     names = [f"{number:032}-a-package-with-a-name" for number in range(400)]
     for name in names:
@@ -180,21 +180,7 @@ async def test_a_shell_that_waits_takes_the_next_switch(tmp_path: Path, start_ss
         assert facts is not None
         assert facts.kernel_release == os.uname().release
         assert len(sshd.commands) == commands
-    connection.prepare(1)
-    await connection.close()
-
-
-async def test_a_shell_that_waits_tells_the_facts(tmp_path: Path, start_sshd: Make, connect: Make) -> None:
-    """A look that finds one waiting starts none; another stays for what comes next."""
-    sshd = await start_sshd()
-    connection = await connect(sshd)
-    connection.prepare(2)
-    await until(lambda: len(sshd.commands) == 2)
-    store = StoreSettings(mount_point=str(tmp_path), rw_store=str(tmp_path))
-    for commands in (2, 2, 3):
-        facts = await connection.gather(FactsRequest(store, (f"{tmp_path}/none",)))
-        assert (facts.kernel_release, facts.missing_paths) == (os.uname().release, (f"{tmp_path}/none",))
-        assert len(sshd.commands) == commands
+    connection.prepare_switch()
     await connection.close()
 
 
@@ -224,10 +210,10 @@ async def test_a_waiting_shell_that_is_of_no_use(tmp_path: Path, start_sshd: Mak
 
     connection = await connect(await start_sshd(impatient))
     if how == "refused":
-        connection._sessions._waiting.append(asyncio.ensure_future(refused()))
+        connection._sessions._waiting = asyncio.ensure_future(refused())
         met.set()
     else:
-        connection.prepare(1)
+        connection.prepare_switch()
     if how == "killed while it waited":
         await until(met.is_set)
     switch, then = a_switch(tmp_path)
@@ -247,14 +233,14 @@ async def test_a_connection_that_is_lost_takes_the_waiting_shell_with_it(
     """It is told as what it is, and the switch counts as begun: it may have been."""
     sshd = await start_sshd()
     connection = await connect(sshd)
-    connection.prepare(1)
+    connection.prepare_switch()
     await until(lambda: len(sshd.commands) == 1)
     sshd.drop()
     switch, then = a_switch(tmp_path)
     with pytest.raises(GuestError, match="connection to guest demo was lost"):
         await connection.advance(switch, 20.0, then)
     assert switch.started
-    connection.prepare(1)
+    connection.prepare_switch()
     await connection.close()
 
 

@@ -1,0 +1,65 @@
+"""A shell that waits in the guest and tells facts when asked: those that decide first, the probes if wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from nixvm_loop.guest.converse import OUTPUT_LIMIT_BYTES, FloodError
+from nixvm_loop.guest.facts import FACTS, PROBES, Asked, FactsRequest, is_whole, times_told, told_so_far
+from nixvm_loop.guest.script import Reader
+from nixvm_loop.guest.sessions import close_opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nixvm_loop.guest.sessions import Sessions
+    from nixvm_loop.model.facts import GuestFacts
+    from nixvm_loop.model.settings import StoreSettings
+
+_CHUNK_BYTES: Final = 1 << 16
+
+
+class Onlooker:
+    """One such shell. Its start costs what a look does, so it is started before anybody waits for it.
+
+    The methods return None when it is of no use any more, and raise FloodError and what asyncssh raises.
+    """
+
+    def __init__(self, sessions: Sessions, store: StoreSettings) -> None:
+        self._request = FactsRequest(store, asked=Asked.BY_WORD)
+        self._starting = sessions.start(self._request.script.command(Reader.SH))
+        self._said = bytearray()
+
+    async def facts(self) -> GuestFacts | None:
+        """What the guest is and has mounted, as of now; what takes a probe is None. It can be asked again."""
+        times = times_told(self._text, self._request)
+        return await self._ask(FACTS, lambda: times_told(self._text, self._request) > times)
+
+    async def probes(self) -> GuestFacts | None:
+        """The last facts, and with them what the probes show: it ends with that."""
+        return await self._ask(PROBES, lambda: is_whole(self._text, self._request))
+
+    async def _ask(self, word: str, answered: Callable[[], bool]) -> GuestFacts | None:
+        if self._starting.cancelled():
+            return None
+        process = await asyncio.shield(self._starting)
+        if process.is_closing() or process.exit_status is not None:
+            return None
+        process.stdin.write(f"{word}\n".encode())
+        while not answered():
+            chunk = await process.stdout.read(_CHUNK_BYTES)
+            if not chunk:
+                return None
+            self._said += chunk
+            if len(self._said) > OUTPUT_LIMIT_BYTES:
+                raise FloodError
+        return told_so_far(self._text, self._request)
+
+    @property
+    def _text(self) -> str:
+        return self._said.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Let it go: it ends with its input."""
+        self._starting.add_done_callback(close_opened)
