@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.errors import GuestError
 from nixvm_loop.guest.converse import CommandEnd, CommandResult, FloodError, Output, converse
 from nixvm_loop.guest.facts import UNITS_COMMAND, facts_from, is_whole, units_from
-from nixvm_loop.guest.faults import ended, lost, refuses, silent
+from nixvm_loop.guest.faults import lost, refuses, silent, why_not
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
 from nixvm_loop.guest.onlooker import Onlooker
 from nixvm_loop.guest.script import Reader
@@ -37,7 +37,6 @@ GATHER_TIMEOUT_S: Final = 30.0
 # OpenSSH refuses more than ten (MaxSessions), and one shell may wait for a switch, one for a glance.
 _MOST_SESSIONS: Final = 8
 _REGISTER_TIMEOUT_S: Final = 60.0
-_LAST_WORDS: Final = 40
 _REGISTER: Final = "exec /bin/sh -c 'PATH=$PATH:/run/current-system/sw/bin; exec nix-store --load-db'"
 _FORGET: Final = "exec /bin/sh -c 'echo 2 >/proc/sys/vm/drop_caches'"
 
@@ -167,9 +166,8 @@ class Connection:
         """
         result = await self.run(_FORGET, timeout_s)
         if not result.ok:
-            why = " ".join(result.stderr.split()) or ended(result.end, timeout_s)
             raise GuestError(
-                f"the caches of guest {self._name} cannot be dropped: {why}",
+                f"the caches of guest {self._name} cannot be dropped: {why_not(result, timeout_s)}",
                 hint="it takes root and a writable /proc/sys; nixvm-loop rebuild --force restarts the guest instead",
             )
 
@@ -181,9 +179,8 @@ class Connection:
         """
         result = await self.run(_REGISTER, timeout_s, stdin=registration)
         if not result.ok:
-            why = " ".join(result.stderr.split()[-_LAST_WORDS:]) or ended(result.end, timeout_s)
             raise GuestError(
-                f"the Nix database of guest {self._name} was not told what it runs: {why}",
+                f"the Nix database of guest {self._name} was not told what it runs: {why_not(result, timeout_s)}",
                 hint="nix in the guest does not know the system's paths: collect no garbage there",
             )
 

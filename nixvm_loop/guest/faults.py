@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from nixvm_loop.errors import GuestError
-from nixvm_loop.guest.converse import CommandEnd
+from nixvm_loop.guest.converse import CommandEnd, CommandResult
+
+_LAST_WORDS: Final = 40
 
 
 def lost(name: str, why: str = "") -> GuestError:
@@ -26,12 +30,16 @@ def refuses(name: str, why: str) -> GuestError:
 def silent(name: str, end: CommandEnd, timeout_s: float, complaints: str = "") -> GuestError:
     """The shell that tells the facts did not come to its end; `complaints` are its standard error."""
     return GuestError(
-        f"the shell of guest {name} {ended(end, timeout_s)} while it told about itself",
+        f"the shell of guest {name} {_ended(end, timeout_s)} while it told about itself",
         hint="see what the guest is busy with: nixvm-loop console, nixvm-loop ssh",
         details=tuple(complaints.splitlines()[-5:]),
     )
 
 
-def ended(end: CommandEnd, timeout_s: float) -> str:
-    """How a command that was to end within `timeout_s` did end."""
+def why_not(result: CommandResult, timeout_s: float) -> str:
+    """The last that a command complained of that failed, or how it ended."""
+    return " ".join(result.stderr.split()[-_LAST_WORDS:]) or _ended(result.end, timeout_s)
+
+
+def _ended(end: CommandEnd, timeout_s: float) -> str:
     return f"did not answer within {timeout_s:g}s" if end is CommandEnd.TIMED_OUT else end.value
