@@ -91,6 +91,11 @@ def facts_from(output: str, request: FactsRequest, *, complaints: str = "") -> G
     return told_so_far(output, request)
 
 
+def is_ready(output: str, request: FactsRequest) -> bool:
+    """Whether a script that is asked word by word listens."""
+    return "ready" in _sections(output, request)
+
+
 def times_told(output: str, request: FactsRequest) -> int:
     """How often a script that is asked word by word has told its facts."""
     return len(re.findall(rf"^@{re.escape(request.nonce)} told\n", output, flags=re.MULTILINE))

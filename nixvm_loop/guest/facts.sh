@@ -89,6 +89,7 @@ wait
 )
 tell_probes
 else
+section ready
 while IFS= read -r word; do
 case $word in
 facts)

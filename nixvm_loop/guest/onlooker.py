@@ -6,12 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.guest.converse import OUTPUT_LIMIT_BYTES, FloodError
-from nixvm_loop.guest.facts import FACTS, PROBES, Asked, FactsRequest, is_whole, times_told, told_so_far
-from nixvm_loop.guest.script import Reader
+from nixvm_loop.guest.facts import FACTS, PROBES, Asked, FactsRequest, is_ready, is_whole, times_told, told_so_far
+from nixvm_loop.guest.script import waiting_for
 from nixvm_loop.guest.sessions import close_opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import asyncssh
 
     from nixvm_loop.guest.sessions import Sessions
     from nixvm_loop.model.facts import GuestFacts
@@ -28,7 +30,7 @@ class Onlooker:
 
     def __init__(self, sessions: Sessions, store: StoreSettings) -> None:
         self._request = FactsRequest(store, asked=Asked.BY_WORD)
-        self._starting = sessions.start(self._request.script.command(Reader.SH))
+        self._starting = sessions.start(waiting_for(script := self._request.script.whole.encode()), script)
         self._said = bytearray()
 
     async def facts(self) -> GuestFacts | None:
@@ -46,15 +48,21 @@ class Onlooker:
         process = await asyncio.shield(self._starting)
         if process.is_closing() or process.exit_status is not None:
             return None
+        # A word that came with the script might be read as a part of it.
+        if not await self._read(process, lambda: is_ready(self._text, self._request)):
+            return None
         process.stdin.write(f"{word}\n".encode())
+        return told_so_far(self._text, self._request) if await self._read(process, answered) else None
+
+    async def _read(self, process: asyncssh.SSHClientProcess[bytes], answered: Callable[[], bool]) -> bool:
         while not answered():
             chunk = await process.stdout.read(_CHUNK_BYTES)
             if not chunk:
-                return None
+                return False
             self._said += chunk
             if len(self._said) > OUTPUT_LIMIT_BYTES:
                 raise FloodError
-        return told_so_far(self._text, self._request)
+        return True
 
     @property
     def _text(self) -> str:

@@ -17,10 +17,16 @@ _COMMAND_LIMIT_BYTES: Final = 8_000
 _PATHS_FROM_INPUT: Final = "set -f\nset -- $(cat)\nset +f"
 
 
-# Waits for a script, to its end, on standard input. A guest's sshd may know no programs.
-WAITING_SHELL: Final = (
-    "exec /bin/sh -c 'PATH=$PATH:/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin; eval \"$(cat)\"'"
-)
+# A guest's sshd may know no programs. What the shell gets by its standard input is not seen in a list of processes.
+_PATH: Final = "PATH=$PATH:/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_READING: Final = f"exec /bin/sh -c '{_PATH}; eval \"$({{}})\"'"
+WAITING_SHELL: Final = _READING.format("cat")
+"""A shell that reads a script to the end of its standard input, and runs it."""
+
+
+def waiting_for(script: bytes) -> str:
+    """A shell that runs this script, which comes by standard input; what follows it there is the script's own."""
+    return _READING.format(f"head -c {len(script)}")
 
 
 class Reader(Enum):

@@ -47,9 +47,15 @@ class Sessions:
             await asyncio.sleep(pause_s)
         return await self._ssh.create_process(command, encoding=None)
 
-    def start(self, command: str) -> Opening:
+    def start(self, command: str, stdin: bytes = b"") -> Opening:
         """Start a command that somebody will want later; until then a failure is nobody's."""
-        opening = asyncio.create_task(self.open(command))
+
+        async def begun() -> asyncssh.SSHClientProcess[bytes]:
+            process = await self.open(command)
+            process.stdin.write(stdin)
+            return process
+
+        opening = asyncio.create_task(begun())
         opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         return opening
 

@@ -296,7 +296,8 @@ def test_nixvm_loop_switches_a_guest_whose_sshd_restarts(systemd: Lab) -> None:
     failed = systemd.loop("rebuild", "-o", "json", timeout_s=200)
     assert failed.returncode == 7, failed.stdout[-3000:]
     events = [json.loads(line) for line in failed.stdout.splitlines()]
-    assert [one["action"] for one in events if one["type"] == "action_chosen"] == ["switch"]
+    chosen = [one for one in events if one["type"] == "action_chosen"]
+    assert [one["action"] for one in chosen] == ["switch"], chosen
     check = next(one for one in events if one["type"] == "check_finished" and one["check"] == "failed-units")
     assert (check["ok"], "bad.service" in check["actual"]) == (False, True)
     said = [one["line"] for one in events if one["type"] == "switch_log"]

@@ -50,9 +50,11 @@ def interactive(shell: str) -> Callable[[asyncssh.SSHServerProcess[bytes]], Any]
 
 
 async def _feed(process: asyncssh.SSHServerProcess[bytes], stdin: asyncio.StreamWriter) -> None:
-    while chunk := await process.stdin.read(1 << 16):
-        stdin.write(chunk)
-    stdin.close()
+    try:
+        while chunk := await process.stdin.read(1 << 16):
+            stdin.write(chunk)
+    finally:
+        stdin.close()
 
 
 @pytest.fixture
@@ -83,6 +85,7 @@ async def test_facts_first_and_as_often_as_wanted(
     assert await connection.glance() is None
     connection.prepare(store)
     connection.prepare(store)
+    await asyncio.sleep(0)
     uptimes = []
     for _ in range(2):
         facts = await connection.glance(20.0)
@@ -92,6 +95,7 @@ async def test_facts_first_and_as_often_as_wanted(
         assert facts.share is not None
         assert facts.is_root == (os.getuid() == 0)
         assert (facts.store_write, facts.rw_store) == (None, None)
+        assert len(sshd.commands[0]) < 200, "it is for all to see in the guest's list of processes"
         uptimes.append(facts.uptime_s or 0.0)
         await asyncio.sleep(0.03)
     assert uptimes[0] < uptimes[1]
@@ -114,8 +118,10 @@ async def test_it_ends_with_what_it_read_from(start_sshd: Make, connect: Make, s
     answers = interactive("dash")
 
     async def handle(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        await answers(process)
-        ended.append(1)
+        try:
+            await answers(process)
+        finally:
+            ended.append(1)
 
     sshd = await start_sshd(handle)
     connection = await connect(sshd)
@@ -138,7 +144,7 @@ async def test_one_that_is_of_no_use(start_sshd: Make, connect: Make, store: Sto
     answers = interactive("dash")
 
     async def handle(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        if "by word" not in (process.command or ""):
+        if "head -c" not in (process.command or ""):
             await answers(process)
         elif how == "killed":
             await process.stdin.read(1)
