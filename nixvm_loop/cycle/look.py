@@ -36,14 +36,15 @@ class Sight:
     """What the guest said of itself.
 
     Attributes:
-        facts: Those of the probes may still be None: they take longer, and decide nothing here.
         runs: The toplevel that it runs now.
         booted: The generation that it booted, None when that is none of ours.
+        probed: Whether the facts are whole: those that take a probe decide nothing here, and may come later.
     """
 
     facts: GuestFacts
     runs: Path
     booted: Generation | None
+    probed: bool
 
     def booted_system(self) -> System | None:
         """What only a boot puts in place, as the guest booted it."""
@@ -89,9 +90,9 @@ async def early_sight(context: Context, wish: Wish) -> Early | None:
         seen = await _ask(context, domain, lambda _: None)
         if context.link.ssh is not None and may_switch(wish, context.settings.apply.mode):
             context.link.ssh.prepare_switch()
-        else:
+        elif not seen.probed and (facts := await _probed(context)) is not None:
             # All that will be asked about is a system that did not change.
-            seen = replace(seen, facts=await _completed(context, seen.facts) or seen.facts)
+            seen = replace(seen, facts=facts, probed=True)
         found: Sight | GuestError = seen
     except GuestError as error:
         found, asked_s = error, context.clock.monotonic()
@@ -100,11 +101,11 @@ async def early_sight(context: Context, wish: Wish) -> Early | None:
     return Early(found, asked_s, mark, context.link.ssh)
 
 
-async def _completed(context: Context, facts: GuestFacts) -> GuestFacts | None:
-    """With what the probes show, where that was not told yet; None when nobody waits in the guest to tell."""
+async def _probed(context: Context) -> GuestFacts | None:
+    """What was told at the last glance, and what the probes show; None when nobody waits in the guest to tell."""
     ssh = context.link.ssh
-    if facts.store_write is not None or ssh is None:
-        return facts
+    if ssh is None:
+        return None
     whole = await ssh.complete(_SIGHT_TIMEOUT_S)
     ssh.prepare(context.settings.store)
     return whole
@@ -124,7 +125,8 @@ async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
     request = guest_room.FactsRequest(context.settings.store)
     try:
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        facts = await connection.glance(_SIGHT_TIMEOUT_S) or await connection.gather(request, _SIGHT_TIMEOUT_S)
+        glance = await connection.glance(_SIGHT_TIMEOUT_S)
+        facts = glance or await connection.gather(request, _SIGHT_TIMEOUT_S)
     except AccessError:
         raise
     except GuestError:
@@ -133,12 +135,12 @@ async def _ask(context: Context, domain: Domain, emit: Emit) -> Sight:
             raise
         # A connection may be half dead while the guest is well.
         connection = await connect(context, domain, emit, _LOOK_TIMEOUT_S)
-        facts = await connection.gather(request, _SIGHT_TIMEOUT_S)
+        glance, facts = None, await connection.gather(request, _SIGHT_TIMEOUT_S)
     if facts.boot_id is None or facts.booted_system is None or facts.current_system is None:
         raise GuestError(f"guest {context.settings.name} does not say what it runs")
     cmdline = " ".join((facts.cmdline or "").split())
     booted = context.generations.booted(Path(facts.booted_system), cmdline)
-    return Sight(facts, Path(facts.current_system), booted)
+    return Sight(facts, Path(facts.current_system), booted, probed=glance is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +201,8 @@ async def _known(context: Context, site: Site, wanted: Look, early: Early | None
     if wanted.paths or ssh is None:
         return None
     if early is not None and not isinstance(early.found, GuestError) and await early.holds(context, site.domain):
-        return await _completed(context, early.found.facts)
-    facts = await ssh.glance(_SIGHT_TIMEOUT_S)
-    return None if facts is None else await _completed(context, facts)
+        return early.found.facts if early.found.probed else await _probed(context)
+    return None if await ssh.glance(_SIGHT_TIMEOUT_S) is None else await _probed(context)
 
 
 @dataclass(frozen=True, slots=True)

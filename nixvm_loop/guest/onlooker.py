@@ -32,6 +32,7 @@ class Onlooker:
         self._request = FactsRequest(store, asked=Asked.BY_WORD)
         self._starting = sessions.start(waiting_for(script := self._request.script.whole.encode()), script)
         self._said = bytearray()
+        self._busy = False
 
     async def facts(self) -> GuestFacts | None:
         """What the guest is and has mounted, as of now; what takes a probe is None. It can be asked again."""
@@ -39,10 +40,20 @@ class Onlooker:
         return await self._ask(FACTS, lambda: times_told(self._text, self._request) > times)
 
     async def probes(self) -> GuestFacts | None:
-        """The last facts, and with them what the probes show: it ends with that."""
+        """The last facts that were told, and with them what the probes show: it ends with that."""
+        if not times_told(self._text, self._request):
+            return None
         return await self._ask(PROBES, lambda: is_whole(self._text, self._request))
 
     async def _ask(self, word: str, answered: Callable[[], bool]) -> GuestFacts | None:
+        assert not self._busy, "one question at a time"  # noqa: S101  # its answer would be taken for another's
+        self._busy = True
+        try:
+            return await self._answer(word, answered)
+        finally:
+            self._busy = False
+
+    async def _answer(self, word: str, answered: Callable[[], bool]) -> GuestFacts | None:
         if self._starting.cancelled():
             return None
         process = await asyncio.shield(self._starting)

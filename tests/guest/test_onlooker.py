@@ -132,9 +132,22 @@ async def test_it_ends_with_what_it_read_from(start_sshd: Make, connect: Make, s
         connection.release()
         assert await connection.glance() is None
     async with asyncio.timeout(10):
-        while len(ended) < len(sshd.commands) or not ended:  # noqa: ASYNC110  # it has no event
+        while len(ended) < 2:  # noqa: ASYNC110  # it has no event
             await asyncio.sleep(0.01)
     connection.prepare(store)
+    await connection.close()
+
+
+async def test_probes_alone_are_no_look(start_sshd: Make, connect: Make, store: StoreSettings) -> None:
+    """Without facts before them nothing is told: half a look is not taken for a whole one."""
+    connection = await connect(await start_sshd(interactive("dash")))
+    connection.prepare(store)
+    assert await connection.complete(20.0) is None
+    connection.prepare(store)
+    assert await connection.glance(20.0) is not None
+    connection.release()
+    connection.prepare(store)
+    assert await connection.complete(20.0) is None
     await connection.close()
 
 
