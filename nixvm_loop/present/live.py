@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from nixvm_loop.events.generations import DefinitionChange, Difference, History
+from nixvm_loop.events.types import BuildLog
 from nixvm_loop.present import tables, terminal
+from nixvm_loop.present.choice import Verbosity
 from nixvm_loop.present.frame import frame
 from nixvm_loop.present.history import history
 from nixvm_loop.present.keyboard import Keyboard, Standing, standing
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from nixvm_loop.events.types import Event, Stamped
     from nixvm_loop.model.clock import Clock
     from nixvm_loop.present import Keys
-    from nixvm_loop.present.choice import Verbosity
     from nixvm_loop.present.stream import LineWriter
 
 _FRAME_S = 1 / 12
@@ -59,6 +60,7 @@ class LiveSink:
         self._painter = Painter(self._out)
         self._console = Console(file=stdout, force_terminal=True, highlight=False)
         self._state = ViewState()
+        self._said: dict[str | None, Stamped] = {}
         self._above: list[Text] = []
         self._painted_s = float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -77,6 +79,14 @@ class LiveSink:
 
     def handle(self, stamped: Stamped) -> None:
         """Take one event; the drawing may follow a little later."""
+        if isinstance(stamped.event, BuildLog) and self._verbosity is not Verbosity.VERBOSE and self._state.cycle:
+            # A builder may say thousands of lines a second: nobody sees more than the last before each drawing.
+            asked = bool(self._said) and self._loop is not None
+            self._said[stamped.event.derivation] = stamped
+            if not asked:
+                self._draw_soon()
+            return
+        self._take_said()
         before, self._state = self._state, reduce(self._state, stamped)
         self._above += history(before, self._state, stamped, self._verbosity)
         self._above += self._listed(stamped.event)
@@ -85,6 +95,11 @@ class LiveSink:
         elif self._above or self._state is not before:
             self._enter()
             self._draw_soon()
+
+    def _take_said(self) -> None:
+        said, self._said = self._said, {}
+        for stamped in said.values():
+            self._state = reduce(self._state, stamped)
 
     def _listed(self, event: Event) -> list[Text]:
         match event:
@@ -166,6 +181,7 @@ class LiveSink:
             self._print_above()
             self._draw_in(_TICK_S)  # to see when we are in front: nobody tells us
             return
+        self._take_said()
         width, height = terminal.size(self._stdout)
         texts = frame(self._state, width, height, self._clock.now())
         cells = [text.cell_len for text in texts]

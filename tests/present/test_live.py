@@ -23,12 +23,15 @@ from nixvm_loop.model.clock import SystemClock
 from nixvm_loop.model.values import Stage
 from nixvm_loop.present import Output, Verbosity, resolve, sink
 from nixvm_loop.present.live import LiveSink
-from tests.present.scenario import FAILED_CHECK, START, Script, check, good_cycle, hostile_run, whole_run
+from nixvm_loop.present.reducer import reduce
+from tests.present.scenario import FAILED_CHECK, START, Script, activity, check, good_cycle, hostile_run, whole_run
 from tests.present.screen import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
+
+    from nixvm_loop.present.state import ViewState
 
 ONE = GenerationInfo(
     7, None, 3.0, None, None, "asked for", (), None, None, 1, "1", "/s", "/k", "/i", "quiet", None,
@@ -125,6 +128,36 @@ async def test_the_last_state_is_drawn_soon(terminal: Terminal) -> None:
         frames = terminal.read().count("\x1b[?2026h")
         assert frames == 1
         assert "199 of 200 built" in terminal.screen.shown()
+
+
+async def test_a_noisy_build_costs_no_drawing(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thousands of lines each builder's last before a frame is taken; what follows finds them taken."""
+    taken = 0
+
+    def counted(state: ViewState, stamped: Stamped) -> ViewState:
+        nonlocal taken
+        taken += isinstance(stamped.event, ev.BuildLog)
+        return reduce(state, stamped)
+
+    monkeypatch.setattr("nixvm_loop.present.live.reduce", counted)
+    with live(terminal) as presenter:
+        presenter.handle(now(ev.CycleStarted("first")))
+        presenter.handle(now(ev.StageStarted(Stage.REALISE)))
+        for number, name in enumerate(("one", "two")):
+            started = activity(number, ev.ActivityKind.BUILD, ev.ActivityState.STARTED, name)
+            presenter.handle(now(started))
+        for number in range(5_000):
+            presenter.handle(now(ev.BuildLog("one", f"line {number} of one")))
+            presenter.handle(now(ev.BuildLog("two", f"line {number} of two")))
+        await asyncio.sleep(0.2)
+        terminal.read()
+        assert "line 4999 of one" in terminal.screen.shown()
+        assert "line 4999 of two" in terminal.screen.shown()
+        assert taken < 20
+        presenter.handle(now(ev.BuildLog("one", "the very last")))
+        presenter.handle(now(ev.StageStarted(Stage.FLIP)))
+        assert presenter._state.cycle is not None
+        assert {view.line for view in presenter._state.cycle.activities} == {"the very last", "line 4999 of two"}
 
 
 async def test_idle_draws_nothing(terminal: Terminal) -> None:
