@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,17 @@ def test_the_state_of_another_checkout(lab: Lab) -> None:
             said = lab.fails(2, command=name)
             assert f"domain {lab.name} belongs to guest {lab.name}, whose state is in {lab.state}" in said
         assert lab.loop("delete", "--yes").returncode == 0
+
+
+def test_no_line_of_a_noisy_build_is_lost(lab: Lab) -> None:
+    """Every one of 30,000 lines that come as fast as a builder writes is an event, in its order."""
+    noisy = 'packages = { noisy = "seq 1 30000; echo noise >$out"; }'
+    with lab.edited("configuration.nix", "packages = { }", noisy):
+        planned = lab.loop("rebuild", "--plan", "-o", "json")
+    assert planned.returncode == 0, planned.stderr
+    events = map(json.loads, planned.stdout.splitlines())
+    lines = [event["line"] for event in events if event["type"] == "build_log" and event["derivation"] is not None]
+    assert lines == [str(number) for number in range(1, 30_001)]
 
 
 def test_the_state_of_another_domain(lab: Lab) -> None:
