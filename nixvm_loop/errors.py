@@ -84,6 +84,10 @@ class GuestError(NixvmLoopError):
     exit_code = 6
 
 
+class ConnectionLostError(GuestError):
+    """The connection to the guest has ended, whatever the reason."""
+
+
 class BootError(GuestError):
     """The guest is known not to have come up; there is nothing to wait for."""
 

@@ -101,6 +101,7 @@ def down_by(event: LifecycleEvent) -> Down | None:
         return known.get(event.end or End.DESTROYED, Down.STOPPED)
     return {
         LifecycleKind.REBOOTED: Down.REBOOTED,
+        LifecycleKind.RESET: Down.REBOOTED,
         LifecycleKind.PANICKED: Down.PANICKED,
         LifecycleKind.SHARE_DIED: Down.SHARE_DIED,
     }.get(event.kind)

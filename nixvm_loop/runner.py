@@ -13,9 +13,9 @@ from nixvm_loop.control.fan import Fan
 from nixvm_loop.control.orders import Standing
 from nixvm_loop.control.server import serve
 from nixvm_loop.cycle.gate import Gate
-from nixvm_loop.cycle.run import Kept, Order, rollback_order, run_cycle
+from nixvm_loop.cycle.run import Kept, Order, Result, rollback_order, run_cycle
 from nixvm_loop.decide import Wish
-from nixvm_loop.errors import DomainError, GenerationError
+from nixvm_loop.errors import DomainError, GenerationError, OperatorStopError
 from nixvm_loop.events.types import DomainState, LoopPaused, LoopStopped, Notice, OrderNoted
 from nixvm_loop.guard import Guard
 from nixvm_loop.interrupt import StopRequest, handling
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nixvm_loop.cycle.context import Context
-    from nixvm_loop.events.types import CycleFinished
     from nixvm_loop.guard import Down
     from nixvm_loop.model.settings import GuestSettings
 
@@ -254,10 +253,10 @@ class Runner:
         verdict, lost = Verdict.CANCELLED, False
         self._down = None
         try:
-            finished = (await run_cycle(self.context, order, gate)).finished
-            verdict = finished.verdict
+            result = await run_cycle(self.context, order, gate)
+            verdict = result.finished.verdict
             await self._saves.again()
-            lost = await self._was_lost(finished)
+            lost = await self._was_lost(result)
             self.context.link.prepare()
         except GenerationError as error:
             # Before it began: a full disk, say. The next save may find it mended.
@@ -272,10 +271,11 @@ class Runner:
             if lost:
                 self._inputs.put_nowait(GuestLost())
 
-    async def _was_lost(self, finished: CycleFinished) -> bool:
-        """Whether the guest went down during the cycle, and the cycle took no notice of it."""
+    async def _was_lost(self, result: Result) -> bool:
+        """Whether the guest went down during the cycle, and is not meant to stay down."""
+        finished, reset = result.finished, isinstance(result.error, OperatorStopError)
         gave_up = finished.verdict is Verdict.FAILED and finished.action is Action.RESTART
-        if gave_up or self._down is None or self._down.wanted:
+        if (gave_up and not reset) or self._down is None or self._down.wanted:
             return False
         try:
             return await (await self.context.link.domain()).running() is None

@@ -10,7 +10,7 @@ from nixvm_loop import guest as guest_room
 from nixvm_loop import signatures
 from nixvm_loop.cycle.context import no_address
 from nixvm_loop.domain.lifecycle import End, LifecycleKind
-from nixvm_loop.errors import BootError, DomainError, GuestError, HostFaultError, OperatorStopError
+from nixvm_loop.errors import BootError, ConnectionLostError, DomainError, GuestError, HostFaultError, OperatorStopError
 from nixvm_loop.events.types import Console, DomainState, Notice
 from nixvm_loop.model.values import Severity
 
@@ -51,6 +51,8 @@ def end_of(event: LifecycleEvent, message: str) -> BootError | None:
     """The error for an event that ends the guest, by whose doing it is; None for any other."""
     if event.end is End.DESTROYED:
         return OperatorStopError(message, hint="somebody stopped it; nixvm-loop rebuild starts it again")
+    if event.kind is LifecycleKind.RESET:
+        return OperatorStopError(message, hint="somebody reset it (virsh reset); nixvm-loop rebuild boots it again")
     if event.end is End.FAILED or event.kind is LifecycleKind.SHARE_DIED:
         hint = "the end of its log is below" if event.log else f"its log is {event.log_file}, which is root's"
         return HostFaultError(message, hint=hint)
@@ -129,7 +131,7 @@ class BootWatch:
             return  # why the guest itself has ended is about to be told
         if event.kind is LifecycleKind.REBOOTED:
             error = BootError(f"{error.message} before it came up", hint=_LOOP_HINT)
-        if isinstance(error, HostFaultError):
+        if isinstance(error, HostFaultError | OperatorStopError):
             self._fail(error, event.log)
         else:
             # Libvirt may tell the end before the guest's last words, which say why.
@@ -176,7 +178,7 @@ class BootWatch:
             await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
             if self._failed.done():
                 self._failed.result()
-            return await task
+            return await self._or_why_it_was_lost(task)
         except GuestError as error:
             if type(error) is GuestError and isinstance(error.__cause__, TimeoutError):
                 error = self._unanswered(error)
@@ -186,6 +188,16 @@ class BootWatch:
             if not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+    async def _or_why_it_was_lost(self, task: asyncio.Future[T]) -> T:
+        try:
+            return await task
+        except ConnectionLostError:
+            # It may be ending, by whoever's doing: that is told a moment later.
+            await asyncio.wait([self._failed], timeout=_CONSOLE_END_S)
+            if self._failed.done():
+                self._failed.result()
+            raise
 
     def _unanswered(self, error: GuestError) -> GuestError:
         """The error for a guest that was waited for as long as it may take, by what its console has shown."""

@@ -55,6 +55,7 @@ class LifecycleKind(StrEnum):
     STOPPED = "stopped"
     PANICKED = "panicked"
     REBOOTED = "rebooted"
+    RESET = "reset"
     SHARE_DIED = "share died"
     OTHER = "other"
 
@@ -78,7 +79,7 @@ class LifecycleEvent:
     @property
     def ended(self) -> bool:
         """Whether this boot is over, one way or the other."""
-        return self.kind in {LifecycleKind.STOPPED, LifecycleKind.PANICKED, LifecycleKind.REBOOTED}
+        return self.kind in _ENDS
 
 
 def lifecycle_event(event: int, detail: int) -> LifecycleEvent:
@@ -98,7 +99,16 @@ def lifecycle_event(event: int, detail: int) -> LifecycleEvent:
     return LifecycleEvent(kind, words)
 
 
+_ENDS: Final = frozenset(
+    {
+        LifecycleKind.STOPPED,
+        LifecycleKind.PANICKED,
+        LifecycleKind.REBOOTED,
+        LifecycleKind.RESET,
+    }
+)
 REBOOTED: Final = LifecycleEvent(LifecycleKind.REBOOTED, "rebooted")
+RESET: Final = LifecycleEvent(LifecycleKind.RESET, "was reset")
 SHARE_DIED: Final = LifecycleEvent(LifecycleKind.SHARE_DIED, "has lost its share: virtiofsd died")
 
 
@@ -148,7 +158,7 @@ class EventHub:
                     register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None),
                     register(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None),
                 ]
-                self._end_monitor = monitor.register(self._connection, lambda domain: self._tell(domain, REBOOTED))
+                self._end_monitor = monitor.register(self._connection, self._on_reset)
 
     def close(self) -> None:
         """Hear no more. Blocking; raises libvirtError."""
@@ -177,6 +187,9 @@ class EventHub:
         if told.end is End.FAILED:
             told = replace(told, log=log_end(domain.name(), QEMU), log_file=str(log_file(domain.name(), QEMU)))
         self._tell(domain, told)
+
+    def _on_reset(self, domain: Any, by: monitor.Reset) -> None:
+        self._tell(domain, RESET if by is monitor.Reset.BY_HOST else REBOOTED)
 
     def _on_reboot(self, _connection: Any, domain: Any, _opaque: Any) -> None:
         self._tell(domain, REBOOTED)

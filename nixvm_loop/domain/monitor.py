@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.domain.binding import library
@@ -13,11 +14,16 @@ if TYPE_CHECKING:
 
 # With <on_reboot>destroy</on_reboot>, libvirt tells of a reboot as of a power-off.
 _SHUTDOWN: Final = "SHUTDOWN"
-# By the guest itself, or by `virsh reset`.
-_RESETS: Final = frozenset({"guest-reset", "host-qmp-system-reset"})
 
 
-def register(connection: Any, on_reset: Callable[[Any], object]) -> Callable[[], None]:
+class Reset(Enum):
+    """Who had the guest start anew; the values are QEMU's reasons."""
+
+    BY_GUEST = "guest-reset"
+    BY_HOST = "host-qmp-system-reset"
+
+
+def register(connection: Any, on_reset: Callable[[Any, Reset], object]) -> Callable[[], None]:
     """Have `on_reset` called with the domain, in libvirt's thread, when a guest resets; returns how to end that.
 
     Where libvirt does not hand QEMU's events on (another hypervisor, no permission), nothing is ever told.
@@ -26,8 +32,8 @@ def register(connection: Any, on_reset: Callable[[Any], object]) -> Callable[[],
     import libvirt_qemu  # noqa: PLC0415  # as late as libvirt
 
     def take(_connection: Any, domain: Any, _event: str, _s: int, _us: int, details: str | None, _opaque: Any) -> None:
-        if reset(details):
-            on_reset(domain)
+        if (by := reset(details)) is not None:
+            on_reset(domain, by)
 
     try:
         number = libvirt_qemu.qemuMonitorEventRegister(connection, None, _SHUTDOWN, take, None)
@@ -41,10 +47,11 @@ def register(connection: Any, on_reset: Callable[[Any], object]) -> Callable[[],
     return end
 
 
-def reset(details: str | None) -> bool:
-    """Whether a SHUTDOWN event of QEMU's is that the guest was to start anew."""
+def reset(details: str | None) -> Reset | None:
+    """Whose doing it was, if a SHUTDOWN event of QEMU's is that the guest was to start anew."""
     try:
         value = json.loads(details or "null")
     except ValueError:
-        return False
-    return isinstance(value, dict) and value.get("reason") in _RESETS
+        return None
+    reason = value.get("reason") if isinstance(value, dict) else None
+    return next((one for one in Reset if one.value == reason), None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop.errors import GuestError
 from nixvm_loop.guest.converse import CommandEnd, CommandResult, FloodError, Output, converse
 from nixvm_loop.guest.facts import UNITS_COMMAND, facts_from, is_whole, units_from
-from nixvm_loop.guest.faults import lost, refuses, silent, why_not
+from nixvm_loop.guest.faults import deaf, lost, refuses, silent, why_not
 from nixvm_loop.guest.hostkeys import Judgement, wrong_host_key
 from nixvm_loop.guest.onlooker import Onlooker
 from nixvm_loop.guest.script import Reader
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _CLOSE_WAIT_S: Final = 1.0
 # A channel that ends because its connection does is told so a moment before the connection is.
 _LOST_WAIT_S: Final = 0.1
+_DEAF_PAUSES_S: Final = (0.5, 1.0, 0.0)
 GATHER_TIMEOUT_S: Final = 30.0
 # OpenSSH refuses more than ten (MaxSessions), and one shell may wait for a switch, one for a glance.
 _MOST_SESSIONS: Final = 8
@@ -116,15 +117,25 @@ class Connection:
             if facts is None:
                 self.release()
         self._check_host_key()
-        return facts
+        return None if facts is not None and facts.listens is False else facts
 
     async def gather(self, request: FactsRequest, timeout_s: float = GATHER_TIMEOUT_S) -> GuestFacts:
         """Look into the guest once, in one round trip.
 
         Raises:
-            GuestError: the connection was lost, or the guest's shell did not answer whole or in time.
+            GuestError: the connection was lost, or is the last that the guest takes; its shell did not answer whole or
+                in time.
             HostKeyError: by now the guest has announced another host key than the one that was shown.
         """
+        for pause_s in _DEAF_PAUSES_S:
+            facts = await self._gather(request, timeout_s)
+            if facts.listens is not False:
+                return facts
+            # A switch may just be restarting sshd.
+            await asyncio.sleep(pause_s)
+        raise deaf(self._name)
+
+    async def _gather(self, request: FactsRequest, timeout_s: float) -> GuestFacts:
         answer = await self._ask(request, timeout_s)
         if not is_whole(answer.stdout, request) and self._reader is Reader.LOGIN_SHELL:
             self._reader = Reader.SH
@@ -203,8 +214,10 @@ class Connection:
         switch.complaints += result.stderr.splitlines()
         if result.end is CommandEnd.EXITED and not switch.over:
             switch.died = True  # the shell broke off
-        whole = begins and is_whole(result.stdout, then)
-        return facts_from(result.stdout, then, complaints=result.stderr) if whole else None
+        if not (begins and is_whole(result.stdout, then)):
+            return None
+        facts = facts_from(result.stdout, then)
+        return None if facts.listens is False else facts
 
     async def stop(self, switch: Switch, timeout_s: float) -> None:
         """End a switch that was begun. Raises GuestError when the connection is lost."""

@@ -22,6 +22,7 @@ UNITS_COMMAND: Final = (
     "systemctl is-system-running --wait; systemctl list-units --state=failed --plain --full --no-legend --no-pager"
 )
 _NOT_FOUND: Final = 127
+_SSH_CONNECTION_WORDS: Final = 4
 # Exit statuses of the script's write probe; any other is that of `unshare` itself.
 _PROBE_RESULTS: Final = {
     0: ProbeResult.WRITTEN,
@@ -118,6 +119,7 @@ def told_so_far(output: str, request: FactsRequest) -> GuestFacts:
         cmdline=as_given(cmdline) if (cmdline := _first(lines, "cmdline")) is not None else None,
         kernel_release=_first(lines, "release"),
         is_root=_first(lines, "who") == "root",
+        listens=_listens(lines.get("listens", ())),
         has_nix=_first(lines, "nix") is not None,
         share=mountinfo.mount_at(mounts, request.store.ro_store),
         store=mountinfo.mount_at(mounts, request.store.mount_point),
@@ -147,6 +149,17 @@ def _sections(output: str, request: FactsRequest) -> dict[str, str]:
 
 def _first(lines: dict[str, tuple[str, ...]], name: str) -> str | None:
     return next(iter(lines.get(name, ())), None)
+
+
+def _listens(lines: tuple[str, ...]) -> bool | None:
+    """From SSH_CONNECTION, whose last word is the guest's port, and the addresses that are listened on."""
+    by, *rest = (lines[0].split() if lines else []) or [""]
+    if not any(line.startswith("told ") for line in lines) or len(rest) != _SSH_CONNECTION_WORDS or by != "by":
+        return None
+    # Over anything but TCP, sshd says "UNKNOWN 65535".
+    if "UNKNOWN" in rest or not rest[-1].isdecimal():
+        return None
+    return any(line.endswith(f":{int(rest[-1]):04X}") for line in lines[1:])
 
 
 def _uptime(text: str | None) -> float | None:

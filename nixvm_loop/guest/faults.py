@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from nixvm_loop.errors import GuestError
+from nixvm_loop.errors import ConnectionLostError, GuestError
 from nixvm_loop.guest.converse import CommandEnd, CommandResult
 
 _LAST_WORDS: Final = 40
 
 
-def lost(name: str, why: str = "") -> GuestError:
+def lost(name: str, why: str = "") -> ConnectionLostError:
     """The connection has ended."""
     reason = f": {why}" if why else ""
-    return GuestError(
+    return ConnectionLostError(
         f"the SSH connection to guest {name} was lost{reason}",
         hint="see whether the guest still runs: nixvm-loop status, nixvm-loop console",
     )
@@ -33,6 +33,14 @@ def silent(name: str, end: CommandEnd, timeout_s: float, complaints: str = "") -
         f"the shell of guest {name} {_ended(end, timeout_s)} while it told about itself",
         hint="see what the guest is busy with: nixvm-loop console, nixvm-loop ssh",
         details=tuple(complaints.splitlines()[-5:]),
+    )
+
+
+def deaf(name: str) -> GuestError:
+    """The connection stands, and nobody could make another."""
+    return GuestError(
+        f"guest {name} takes no new SSH connections: nobody listens on the port any more",
+        hint="its sshd has ended, or failed to start again: nixvm-loop console leads into the guest",
     )
 
 

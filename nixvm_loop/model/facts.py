@@ -75,6 +75,7 @@ class GuestFacts:
         booted_system: What /run/booted-system leads to, every link followed.
         current_system: The same of /run/current-system.
         is_root: Whether we are root there.
+        listens: Whether somebody listens on the TCP port that we came by, so that others may still come.
         has_nix: Whether it has a Nix, and so a database of what is in its store.
         share: What is seen at the place of the read-only share, None when nothing is mounted there.
         store: The same of the store's mount point: the top row where several are stacked.
@@ -97,6 +98,7 @@ class GuestFacts:
     cmdline: str | None = None
     kernel_release: str | None = None
     is_root: bool = False
+    listens: bool | None = None
     has_nix: bool = False
     share: Mount | None = None
     store: Mount | None = None

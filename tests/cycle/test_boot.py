@@ -8,7 +8,8 @@ import pytest
 
 from nixvm_loop.cycle.boot import BootWatch
 from nixvm_loop.domain import End, LifecycleEvent, LifecycleKind
-from nixvm_loop.errors import BootError, DomainError, GuestError, OperatorStopError
+from nixvm_loop.domain.lifecycle import RESET
+from nixvm_loop.errors import BootError, ConnectionLostError, DomainError, GuestError, OperatorStopError
 from nixvm_loop.guest import HostKeys
 from nixvm_loop.model.settings import HostKeyPolicy
 
@@ -115,6 +116,35 @@ async def test_who_ended_it(watch: BootWatch) -> None:
     """Somebody who destroys the domain is no failure of the system."""
     watch.lifecycle(LifecycleEvent(LifecycleKind.STOPPED, "was destroyed", End.DESTROYED))
     assert isinstance(await outcome(watch), OperatorStopError)
+
+
+async def test_who_reset_it(watch: BootWatch) -> None:
+    """`virsh reset` neither; a guest that reboots of itself before it came up is one."""
+    watch.lifecycle(RESET)
+    error = await outcome(watch)
+    assert isinstance(error, OperatorStopError)
+    assert error.message == "the guest did not boot: the domain was reset"
+
+
+async def test_why_a_connection_was_lost(watch: BootWatch) -> None:
+    """Libvirt tells a moment after the connection has broken off why: that is what is told, and held against nobody."""
+
+    async def cut() -> None:
+        asyncio.get_running_loop().call_later(0.1, watch.lifecycle, RESET)
+        raise ConnectionLostError("the SSH connection to guest demo was lost")
+
+    with pytest.raises(OperatorStopError, match="was reset"):
+        await watch.unless_failed(cut())
+
+
+async def test_a_connection_that_is_lost_without_a_reason(watch: BootWatch) -> None:
+    """It is told as that, soon."""
+
+    async def cut() -> None:
+        raise ConnectionLostError("the SSH connection to guest demo was lost")
+
+    with pytest.raises(ConnectionLostError, match="was lost"):
+        await asyncio.wait_for(watch.unless_failed(cut()), 5)
 
 
 async def test_the_log_of_what_died_is_among_the_details(watch: BootWatch) -> None:

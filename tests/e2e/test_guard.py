@@ -133,6 +133,22 @@ def test_a_reset_from_outside(lab: Lab, watch: Watch) -> None:
     assert lab.booted() == system
 
 
+def test_a_reset_during_the_verification(lab: Lab, watch: Watch) -> None:
+    """The new system is not to blame for it: nothing is rolled back, and it comes back on that very system."""
+    table, before = f"[guests.{lab.name}.apply]", lab.booted()
+    slow = f'[[guests.{lab.name}.checks]]\nname = "slow"\ncommand = "sleep 5"\n\n{table}'
+    with lab.configured(table, slow), lab.edited("configuration.nix", 'motd = "', 'motd = "reset '):
+        watch.wait_for(lambda event: event["type"] == "stage_started" and event["stage"] == "verify")
+        watch.wait_for(lambda event: event["type"] == "check_finished")
+        lab.virsh("reset", lab.name)
+        failed = watch.finished()
+        assert (failed["verdict"], "was reset" in failed["error"]["message"]) == ("failed", True), failed
+        back = watch.finished()
+        assert (back["verdict"], back["generation"]) == ("ok", failed["generation"]), back
+        assert lab.booted() == lab.toplevel() != before
+    assert watch.finished()["verdict"] == "ok"
+
+
 def test_status_tells_of_watch(lab: Lab, watch: Watch) -> None:
     """`status` names the process that looks after the guest."""
     done = lab.loop("status")

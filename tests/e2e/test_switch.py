@@ -297,6 +297,18 @@ def test_a_switch_that_is_cut_short_is_done_over(lab: Lab) -> None:
     assert lab.boot_id() == boot
 
 
+def test_an_sshd_that_has_ended(lab: Lab) -> None:
+    """The connection that `watch` keeps does not hide it: at the next save the guest is restarted, and reached."""
+    with lab.watch() as watch:
+        watch.finished()
+        before = lab.boot_id()
+        lab.guest("kill $(ps | grep '[d]ropbear -r' | head -n 1 | cut -c 1-5)")
+        lab.edit("configuration.nix", 'label = "', 'label = "deaf-')
+        assert watch.finished()["action"] == "restart"
+        assert lab.boot_id() != before
+    lab.edit("configuration.nix", 'label = "deaf-', 'label = "')
+
+
 def test_a_paused_domain_is_not_restarted(lab: Lab) -> None:
     """With `switch` nobody takes its memory away."""
     with lab.configured('mode = "auto"', 'mode = "switch"'):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -395,6 +396,24 @@ async def test_a_stranger_believed_at_first_is_found_out(
     keys.hear(f"nixvm-loop-host-key: {guest.host_key}")
     with pytest.raises(HostKeyError, match="does not show the guest's host key"):
         await connection.gather(request)
+    await connection.close()
+
+
+async def test_a_guest_that_takes_no_more_connections(
+    start_sshd: Make, connect: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection that is kept would hide it; a sshd that is just being restarted is waited for."""
+    request = FactsRequest(StoreSettings(mount_point=str(tmp_path), rw_store=str(tmp_path)))
+    connection = await connect(await start_sshd())
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    monkeypatch.setenv("SSH_CONNECTION", f"127.0.0.1 1 127.0.0.1 {port}")
+    with pytest.raises(GuestError, match="takes no new SSH connections"):
+        await connection.gather(request)
+    looking = asyncio.create_task(connection.gather(request))
+    await asyncio.sleep(0.2)
+    with socket.create_server(("127.0.0.1", port)):
+        assert (await looking).listens
     await connection.close()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -62,6 +63,36 @@ def test_a_real_guests_answer_is_read() -> None:
     assert facts.missing_paths == ("/nix/store/00000000000000000000000000000000-nowhere",)
     assert (facts.system_state, facts.failed_units, facts.lacks) == (None, (), ())
     assert not facts.starting
+
+
+@pytest.mark.parametrize(
+    ("by", "table", "listens"),
+    [
+        ("10.0.2.2 53 10.0.2.15 22", "00000000:0016\ntold /proc/net/tcp\n", True),
+        ("10.0.2.2 53 10.0.2.15 22", "told /proc/net/tcp\n00000000000000000000000000000000:0016\ntold x\n", True),
+        ("10.0.2.2 53 10.0.2.15 8022", "00000000:0016\ntold /proc/net/tcp\n", False),
+        ("10.0.2.2 53 10.0.2.15 22", "told /proc/net/tcp\n", False),
+        ("10.0.2.2 53 10.0.2.15 22", "", None),
+        ("UNKNOWN 65535 UNKNOWN 65535", "told /proc/net/tcp\n", None),
+        ("", "told /proc/net/tcp\n", None),
+        ("10.0.2.2 53 10.0.2.15 ssh", "told /proc/net/tcp\n", None),
+    ],
+)
+def test_whether_anybody_else_could_come(by: str, table: str, listens: bool | None) -> None:  # noqa: FBT001  # the fact
+    """By the port that sshd says we came by; nothing is concluded where it, or the kernel, does not say."""
+    section = f"@recorded listens\nby {by}\n{table}\n@recorded missing"
+    assert altered(("@recorded missing", section)).listens is listens
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_who_listens_here(tmp_path: Path, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shell finds a port of this machine that is listened on, by either protocol, and another one that is not."""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.create_server((address, 0), family=family) as server:
+            port = server.getsockname()[1]
+            monkeypatch.setenv("SSH_CONNECTION", f"127.0.0.1 1 127.0.0.1 {port}")
+            assert ask(here(tmp_path), shell).listens is True
+        assert ask(here(tmp_path), shell).listens is False
 
 
 def test_what_else_is_printed_does_no_harm() -> None:
