@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nixvm_loop.commands.call import Call
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.domain import Connection, Domain
-    from nixvm_loop.domainxml import DomainXml
+    from nixvm_loop.domainxml import DomainXml, HostFacts
     from nixvm_loop.events.emitter import Sink
 
 _BUILD_IT: Final = "nixvm-loop rebuild builds and boots its system; nixvm-loop release gives the domain back as it was"
@@ -236,7 +236,7 @@ async def _adopt(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -> 
         if plan.after is not None:
             kept = f"; what it was is kept in {settings.state_dir}/adopted.xml"
             context.emitter(Notice(Severity.INFO, f"domain {domain.name} is adopted{kept}", _BUILD_IT))
-            _warn_of_writable_store(context, plan.after)
+            _warn_of_writable_store(context, plan.after, await hypervisor.host())
     finally:
         await context.link.close()
 
@@ -255,13 +255,16 @@ async def _define(context: Context, hypervisor: Connection, domain: Domain, plan
         raise
 
 
-def _warn_of_writable_store(context: Context, after: str) -> None:
+def _warn_of_writable_store(context: Context, after: str, host: HostFacts) -> None:
     settings = context.settings
     share = domainxml.read(after).share(settings.store.share)
     if share is None or share.readonly or not settings.on_this_host or is_read_only(share.source):
         return
+    # What can be done by libvirt is not there only if the share was there before, and stays as it was.
     hint = (
-        "libvirt 11 with virtiofsd 1.13 can forbid it (<readonly/>); before, a read-only mount of the store as the"
-        " share's <source dir='…'/>"
+        f"`virsh edit {shlex.quote(settings.domain)}`: <readonly/> in the share with <target dir='{share.tag}'/> does"
+        if host.readonly_share
+        else f"libvirt 11 with virtiofsd 1.13 can (<readonly/>; here, {host.no_readonly_because}); before, a read-only"
+        " mount of the store as the share's <source dir='…'/>"
     )
     context.emitter(Notice(Severity.WARNING, NOT_ENFORCED, hint))

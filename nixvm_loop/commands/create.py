@@ -35,7 +35,7 @@ _NO_KEY_YET = "ssh-ed25519 made-by-nixvm-loop-create"
 _ENFORCE: Final = (
     "let root mount the store read-only where nixvm-loop looks for it, and create again: `mkdir -p {view} &&"
     " mount --bind /nix/store {view} && mount -o remount,bind,ro {view}`; libvirt 11 with virtiofsd 1.13 needs no such"
-    " mount"
+    " mount ({reason})"
 )
 
 
@@ -141,7 +141,9 @@ async def _tell(plan: _Plan, done: str) -> None:
     context.emitter(Notice(Severity.INFO, f"domain {settings.domain} is {done}", hint))
     host = await plan.hypervisor.host()
     if not host.readonly_share and not host_store(settings, plan.machine, host).unchanging:
-        context.emitter(Notice(Severity.WARNING, NOT_ENFORCED, _ENFORCE.format(view=VIEW)))
+        context.emitter(
+            Notice(Severity.WARNING, NOT_ENFORCED, _ENFORCE.format(view=VIEW, reason=host.no_readonly_because))
+        )
 
 
 def _key_so_far(context: Context) -> str | None:

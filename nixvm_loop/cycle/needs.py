@@ -101,7 +101,8 @@ def _check_share(share: FolderShare, key: str, host: HostFacts) -> None:
         raise DomainError(f"{key}: {share.source} is not a folder")
     if share.readonly and not host.readonly_share and not os.statvfs(share.source).f_flag & os.ST_RDONLY:
         raise DomainError(
-            f"{key}: this libvirt cannot share {share.source} read-only: root in the guest could write there",
+            f"{key}: this host cannot share {share.source} read-only: root in the guest could write there"
+            f" ({host.no_readonly_because})",
             hint="libvirt 11 with virtiofsd 1.13 can; before, share a read-only mount of the folder"
             " (`mount --bind DIR PLACE && mount -o remount,bind,ro PLACE`), or set readonly = false",
         )

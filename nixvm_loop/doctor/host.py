@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from nixvm_loop import signatures
 from nixvm_loop.doctor.ids import Id
 from nixvm_loop.doctor.probe import Answer, Found, NotPossibleError, Probe
+from nixvm_loop.domain.virtiofsd import FOLDERS, found_by_libvirt
 from nixvm_loop.domainxml.details import details
 from nixvm_loop.errors import DomainError, UsageError
 from nixvm_loop.model.settings import Accelerator
@@ -26,8 +27,6 @@ _USAGE: Final = UsageError.exit_code
 _LIBVIRT: Final = DomainError.exit_code
 _NIX: Final = ("nix", "--extra-experimental-features", "nix-command flakes", "store", "ping")
 _DAEMON: Final = re.compile(r"cannot connect to (?:socket|daemon)|[Cc]onnection refused|daemon disconnected")
-# Where libvirt finds programs for vhost-user devices; NixOS puts them below /var/lib/qemu.
-_VHOST_FOLDERS: Final = ("/etc/qemu/vhost-user", "/usr/share/qemu/vhost-user", "/var/lib/qemu/vhost-user")
 # Libvirt starts it as root, and the one written in C answers nobody else.
 _FOR_ROOT: Final = re.compile(r"not permitted|[Pp]ermission denied")
 _FEWEST_DESCRIPTORS: Final = 1024
@@ -65,7 +64,7 @@ def judge_refusal(error: DomainError) -> Found:
 def judge_virtiofsd(programs: tuple[str, ...], said: dict[str, str | None]) -> tuple[Found, ...]:
     """Whether libvirt finds a virtiofsd (`programs`, in its order), and what it `said` when it was started."""
     if not programs:
-        seen = f"no program for type fs in {', '.join(_VHOST_FOLDERS)}"
+        seen = f"no program for type fs in {', '.join(FOLDERS)}"
         return (
             Found(Id.NO_VIRTIOFSD, Severity.ERROR, seen, "virtiofsd is not where libvirt looks", _INSTALL_VIRTIOFSD),
         )
@@ -205,18 +204,12 @@ async def _virtiofsd(patient: Patient) -> Answer:
     if domain is not None:
         known = details(domain.text)
         programs, locks = known.daemons, known.locks
-    programs = programs or _found_by_libvirt()
+    if not programs and (found := found_by_libvirt()) is not None:
+        programs = (found,)
     said = {program: await patient.version_of(program) for program in programs}
     word = next(iter(said.values()), None) or ""
     named = f"{programs[0]}, which answers root only" if _FOR_ROOT.search(word) else word
     return Answer(named or "not found", (*judge_virtiofsd(programs, said), *judge_locks(word, locks=locks)))
-
-
-def _found_by_libvirt() -> tuple[str, ...]:
-    files = [file for folder in _VHOST_FOLDERS for file in sorted(Path(folder).glob("*.json"))]
-    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files]
-    found = [re.search(r'"binary"\s*:\s*"([^"]+)"', text) for text in texts if re.search(r'"type"\s*:\s*"fs"', text)]
-    return tuple(match[1] for match in found if match is not None)[:1]
 
 
 async def _kvm(patient: Patient) -> Answer:

@@ -31,7 +31,7 @@ def judge_share(defined: DomainXml, tag: str, host: HostFacts | None) -> tuple[F
                 f'one name for all: <target dir="{tag}"/> in the domain, store.share, and the guest\'s fileSystems',
             ),
         )
-    return (*_judge_memory(defined), *_judge_queue(share), *_judge_readonly(share, host))
+    return (*_judge_memory(defined), *_judge_queue(share), *_judge_readonly(defined, share, host))
 
 
 def _judge_memory(defined: DomainXml) -> tuple[Found, ...]:
@@ -61,17 +61,17 @@ def _judge_queue(share: Share) -> tuple[Found, ...]:
     return ()
 
 
-def _judge_readonly(share: Share, host: HostFacts | None) -> tuple[Found, ...]:
+def _judge_readonly(defined: DomainXml, share: Share, host: HostFacts | None) -> tuple[Found, ...]:
     if not share.readonly or host is None or host.readonly_share:
         return ()
-    number = host.libvirt_version
+    fix = "nixvm-loop create defines the domain without it" if defined.owner else "remove <readonly/> from the share"
     return (
         Found(
             Id.READONLY_SHARE,
             Severity.ERROR,
-            f"<readonly/> in share {share.tag}; libvirt {number // 1_000_000}.{number // 1000 % 1000}",
-            "this libvirt cannot share read-only, and refuses to start the domain",
-            "remove <readonly/> from the share, or use libvirt 11 and virtiofsd 1.13",
+            f"<readonly/> in share {share.tag}; {host.no_readonly_because}",
+            "this host cannot share read-only: the domain does not start",
+            f"{fix}; or use libvirt 11 and virtiofsd 1.13",
         ),
     )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nixvm_loop.domain.binding import call, library
 from nixvm_loop.domain.domain import Domain
 from nixvm_loop.domain.faults import ask, explain, not_found
-from nixvm_loop.domain.host import probe
+from nixvm_loop.domain.host import is_local, probe
 from nixvm_loop.domain.lifecycle import EventHub
+from nixvm_loop.domain.virtiofsd import found_by_libvirt, no_readonly_because
 from nixvm_loop.errors import DomainError
 
 if TYPE_CHECKING:
@@ -71,7 +73,11 @@ class Connection:
         """The facts of libvirt's host; asked for once."""
         if self._host is None:
             doing = f"asking libvirt at {self.uri} what its host can do"
-            self._host = await ask(doing, probe, self.handle, self.uri, timeout_s=_HOST_TIMEOUT_S)
+            facts = await ask(doing, probe, self.handle, self.uri, timeout_s=_HOST_TIMEOUT_S)
+            reason = await no_readonly_because(
+                facts.libvirt_version, found_by_libvirt() if is_local(self.uri) else None
+            )
+            self._host = replace(facts, readonly_share=not reason, no_readonly_because=reason)
         return self._host
 
     async def names(self) -> tuple[str, ...]:

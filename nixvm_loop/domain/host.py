@@ -17,8 +17,6 @@ from nixvm_loop.domainxml.capabilities import Capabilities, interface_backends, 
 
 _KVM_DEVICE: Final = Path("/dev/kvm")
 _CPUINFO: Final = Path("/proc/cpuinfo")
-# Since 11.0; virtiofsd 1.13, which it takes as well, is older than that libvirt.
-_READONLY_SHARE_SINCE: Final = 11_000_000
 _ROMS: Final = (Path("/usr/share/qemu/qboot.rom"), Path("/run/current-system/sw/share/qemu/qboot.rom"))
 _PROGRAM_FOLDERS: Final = "/usr/bin:/usr/local/bin:/bin:/run/current-system/sw/bin"
 _PASST_PROBE: Final = """<domain type='qemu'>
@@ -29,22 +27,21 @@ _PASST_PROBE: Final = """<domain type='qemu'>
 
 
 def probe(connection: Any, uri: str) -> HostFacts:
-    """The facts of the host that `connection` leads to. Blocking; raises libvirtError."""
+    """The facts of the host that `connection` leads to, less its virtiofsd's. Blocking; raises libvirtError."""
     capabilities = read_capabilities(connection.getCapabilities())
     gids = _groups(capabilities)
     local = is_local(uri)
-    version = connection.getLibVersion()
     reason = _no_kvm(connection, capabilities, gids) if local else _no_kvm_offered(connection, capabilities.arch)
     return HostFacts(
         arch=capabilities.arch,
         kvm=not reason,
         no_kvm_because=reason,
         passt=_has_passt(connection, capabilities.arch) and (not local or _has_passt_program()),
-        readonly_share=version >= _READONLY_SHARE_SINCE,
+        readonly_share=False,
         rom=next((str(path) for path in _ROMS if path.is_file()), None) if local else None,
         qemu_uid=capabilities.qemu_uid,
         qemu_gids=gids,
-        libvirt_version=version,
+        libvirt_version=connection.getLibVersion(),
     )
 
 

@@ -129,6 +129,7 @@ class HostFacts:
         qemu_uid: The user that QEMU runs as, None where libvirt does not say.
         qemu_gids: That user's groups.
         libvirt_version: The daemon's, as libvirt counts: 9.0.0 is 9000000.
+        no_readonly_because: Why virtiofsd cannot be made to refuse writes, in words; empty when it can.
     """
 
     arch: str
@@ -140,3 +141,4 @@ class HostFacts:
     qemu_uid: int | None
     qemu_gids: tuple[int, ...]
     libvirt_version: int
+    no_readonly_because: str = ""

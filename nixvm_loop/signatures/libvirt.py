@@ -193,7 +193,8 @@ LIBVIRT: Final = (
         Source.LIBVIRT,
         r"virtiofs does not yet support read-only mode|unrecognized option '?--readonly",
         "this libvirt or virtiofsd cannot share read-only",
-        "remove <readonly/> from the share, or use libvirt 11 and virtiofsd 1.13",
+        "remove <readonly/> from the share (nixvm-loop create does, from its own domain), or use libvirt 11 and"
+        " virtiofsd 1.13",
     ),
     signature(
         "emulator-missing",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,17 @@ def test_what_a_definition_boots() -> None:
         assert [one.id for one in judge_boot(domain(cmdline=cmdline), wanted)] == ["not-one-init"]
     (other,) = judge_boot(domain(kernel="/other"), wanted)
     assert (other.id, other.evidence) == ("other-generation", "<kernel> is /other, not /k")
+
+
+def test_a_read_only_share_that_the_host_cannot_make() -> None:
+    """What is too old is the evidence; a domain of ours is defined anew, a user's own is edited."""
+    host = replace(HOST, no_readonly_because="virtiofsd 1.12.0 is older than 1.13")
+    shared = share(readonly=True)
+    (theirs,) = judge_share(domain(**shared), "store", host)
+    assert theirs.evidence == "<readonly/> in share store; virtiofsd 1.12.0 is older than 1.13"
+    assert theirs.fix.startswith("remove <readonly/> from the share")
+    (ours,) = judge_share(domain(**shared, owner=domainxml.Owner("demo", "/s")), "store", host)
+    assert ours.fix.startswith("nixvm-loop create")
 
 
 def test_boot_files(tmp_path: Path) -> None:
