@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from nixvm_loop.commands.agree import agree
 from nixvm_loop.commands.redefine import WhileRunning, check_own, check_redefinable, check_same, show
 from nixvm_loop.cycle.run import hold
-from nixvm_loop.domainxml.normal import changed_since, same, unified
+from nixvm_loop.domainxml.changed import changed_since
+from nixvm_loop.domainxml.normal import same, unified
 from nixvm_loop.errors import DomainError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity, original

@@ -36,7 +36,9 @@ def differences(defined: str, wanted: str) -> tuple[str, ...]:
     """
     old, new = parse(defined), parse(wanted)
     found = list(_differences(old, new, ""))
-    found += [f"{_short(path)}: not wanted any more" for path in _OPTIONAL if _has(old, path) and not _has(new, path)]
+    found += [
+        f"{shown_tag(path)}: not wanted any more" for path in _OPTIONAL if _has(old, path) and not _has(new, path)
+    ]
     return tuple(found)
 
 
@@ -45,10 +47,11 @@ def _has(root: _Element, path: str) -> bool:
 
 
 def _name(element: _Element) -> str:
-    return _short(str(element.tag))
+    return shown_tag(str(element.tag))
 
 
-def _short(tag: str) -> str:
+def shown_tag(tag: str) -> str:
+    """An element's name with the prefix that it usually has for its namespace."""
     for namespace, prefix in _PREFIXES.items():
         tag = tag.replace(namespace, prefix)
     return tag

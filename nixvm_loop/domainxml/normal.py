@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lxml import etree
 
-from nixvm_loop.domainxml.compare import differences
 from nixvm_loop.domainxml.parse import parse
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
 _HIDDEN: Final = "*****"
-_MISSING: Final = ": missing"
 
 
 def same(one: str, other: str) -> bool:
@@ -24,17 +22,7 @@ def same(one: str, other: str) -> bool:
 
 def same_but_boot(one: str, other: str) -> bool:
     """Whether they say the same, whatever kernel, initrd and command line are."""
-    return _canonical(_less_boot(one)) == _canonical(_less_boot(other))
-
-
-def changed_since(before: str, now: str) -> tuple[str, ...]:
-    """What became of a definition, in words; kernel, initrd and command line, which each cycle sets, are left out."""
-    old, new = without_secrets(_less_boot(before)), without_secrets(_less_boot(now))
-    if same_but_boot(before, now):
-        return ()
-    come = [_replaced(word, "added") for word in differences(old, new)]
-    gone = [_replaced(word, "removed") for word in differences(new, old) if word.endswith(_MISSING)]
-    return tuple(come + gone) or ("the order of its elements, or a password",)
+    return _canonical(less_boot(one)) == _canonical(less_boot(other))
 
 
 def unified(before: str, after: str, name: str) -> tuple[str, ...]:
@@ -52,11 +40,8 @@ def without_secrets(xml: str) -> str:
     return etree.tostring(root.getroottree(), encoding="unicode")
 
 
-def _replaced(word: str, by: str) -> str:
-    return f"{word.removesuffix(_MISSING)}: {by}" if word.endswith(_MISSING) else word
-
-
-def _less_boot(xml: str) -> str:
+def less_boot(xml: str) -> str:
+    """The definition without what each cycle sets: kernel, initrd and command line."""
     root = parse(xml)
     for system in root.iterfind("os"):
         for child in list(system):
@@ -65,13 +50,9 @@ def _less_boot(xml: str) -> str:
     return etree.tostring(root, encoding="unicode")
 
 
-def _canonical(xml: str) -> object:
-    return _value(parse(xml))
-
-
-def _value(element: _Element) -> tuple[str, list[tuple[str, str]], str, list[Any]]:
+def meaning(element: _Element) -> tuple[str, list[tuple[str, str]], str, list[Any]]:
     """An element as a value: without comments and indentation, its attributes sorted, and its children if devices."""
-    children = [_value(child) for child in element if isinstance(child.tag, str)]
+    children = [meaning(child) for child in element if isinstance(child.tag, str)]
     tag = str(element.tag)
     return (
         tag,
@@ -79,3 +60,7 @@ def _value(element: _Element) -> tuple[str, list[tuple[str, str]], str, list[Any
         (element.text or "").strip(),
         sorted(children) if tag == "devices" else children,
     )
+
+
+def _canonical(xml: str) -> object:
+    return meaning(parse(xml))

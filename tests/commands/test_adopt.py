@@ -201,8 +201,8 @@ def test_what_others_changed_is_told(desk: Desk, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert desk.run("release") == 2
     said = capsys.readouterr().err
-    assert "warning: changed since the adoption, and lost by this: vcpu: 2 becomes 4" in said
-    assert "lost by this: devices/watchdog: added" in said
+    assert "warning: changed since the adoption, and lost by this: vcpu: 2 became 4" in said
+    assert "lost by this: devices/watchdog i6300esb was added" in said
     assert "virsh dumpxml --inactive --security-info uefi >FILE" in said
     assert desk.run("release", "--yes") == 0
     assert desk.definition() == desk.before
