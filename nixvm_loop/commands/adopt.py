@@ -16,8 +16,10 @@ from nixvm_loop.cycle.needs import NOT_ENFORCED
 from nixvm_loop.cycle.observe import is_read_only
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.domain.faults import is_refusal
-from nixvm_loop.domainxml.adopt import STORE_DIR, Adoption
+from nixvm_loop.domain.networks import how_to_start
+from nixvm_loop.domainxml.adopt import Adoption
 from nixvm_loop.domainxml.normal import same, same_but_boot
+from nixvm_loop.domainxml.values import STORE_DIR
 from nixvm_loop.errors import DomainError, UsageError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity, original
@@ -207,14 +209,8 @@ async def _warn_of_networks(context: Context, hypervisor: Connection, defined: D
         text = f"libvirt has no network {network}, which domain {defined.name} is attached to: it will not start"
         context.emitter(Notice(Severity.WARNING, text, "`virsh net-list --all` shows those that it has"))
     for network in sorted(wanted & down):
-        name = shlex.quote(network)
-        context.emitter(
-            Notice(
-                Severity.WARNING,
-                f"libvirt's network {network}, which domain {defined.name} is attached to, is down: it will not start",
-                f"`virsh net-start {name}`; `virsh net-autostart {name}` does it at every start of the host",
-            )
-        )
+        text = f"libvirt's network {network}, which domain {defined.name} is attached to, is down: it will not start"
+        context.emitter(Notice(Severity.WARNING, text, how_to_start(network)))
 
 
 async def _adopt(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -> None:

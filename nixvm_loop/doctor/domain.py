@@ -198,7 +198,7 @@ async def _judge_network(patient: Patient, name: str) -> list[Found]:
         fix = "`virsh net-list --all` shows those that it has; correct the domain's <interface>"
         return [Found(Id.NO_NETWORK, Severity.ERROR, f'<source network="{name}"/>', "libvirt has no such network", fix)]
     cause = "a network of the domain's is not active: libvirt refuses to start the domain"
-    fix = f"`virsh net-start {name}`; `virsh net-autostart {name}` does it at every start of the host"
+    fix = networks.how_to_start(name)
     cure = Cure(Remedy.START_NETWORK, name)
     return [Found(Id.NETWORK_INACTIVE, Severity.ERROR, f"network {name}", cause, fix, cure)]
 

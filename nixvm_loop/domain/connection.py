@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ from nixvm_loop.domain.domain import Domain
 from nixvm_loop.domain.faults import ask, explain, not_found
 from nixvm_loop.domain.host import is_local, probe
 from nixvm_loop.domain.lifecycle import EventHub
+from nixvm_loop.domain.networks import how_to_start
 from nixvm_loop.domain.virtiofsd import found_by_libvirt, no_readonly_because
 from nixvm_loop.errors import DomainError
 
@@ -122,11 +122,7 @@ class Connection:
         for name in names:
             network = await ask(f"looking for network {name}", self.handle.networkLookupByName, name)
             if not await ask(f"looking at network {name}", network.isActive):
-                quoted = shlex.quote(name)
-                raise DomainError(
-                    f"libvirt's network {name} is not active",
-                    hint=f"`virsh net-start {quoted}`; `virsh net-autostart {quoted}` does it when the host starts",
-                )
+                raise DomainError(f"libvirt's network {name} is not active", hint=how_to_start(name))
 
     async def define(self, xml: str) -> Domain:
         """Define a domain, or what a defined one is from its next start on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from nixvm_loop.domain.binding import call, library
@@ -22,6 +23,12 @@ async def is_active(connection: Connection, name: str) -> bool | None:
             return None
         raise explain(error, f"{doing} failed") from error
     return bool(await ask(f"looking at network {name}", network.isActive))
+
+
+def how_to_start(name: str) -> str:
+    """The commands that start a network that is down, now and from now on."""
+    quoted = shlex.quote(name)
+    return f"`virsh net-start {quoted}`; `virsh net-autostart {quoted}` does it at every start of the host"
 
 
 async def start(connection: Connection, name: str) -> None:

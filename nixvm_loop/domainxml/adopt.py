@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from lxml import etree
 
+from nixvm_loop.domainxml.devices import virtiofs
 from nixvm_loop.domainxml.obstacles import check_adoptable, is_store_share
 from nixvm_loop.domainxml.parse import parse, text_of
+from nixvm_loop.domainxml.values import STORE_DIR
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-STORE_DIR: Final = "/nix/store"
 # The most that QEMU takes.
 _QUEUE: Final = "1024"
 _INDENT: Final = "  "
@@ -90,10 +91,7 @@ def _share_memory(root: _Element) -> None:
 
 
 def _share_store(root: _Element, adoption: Adoption) -> None:
-    share = etree.Element("filesystem", type="mount", accessmode="passthrough")
-    etree.SubElement(share, "driver", type="virtiofs", queue=_QUEUE)
-    etree.SubElement(share, "source", dir=STORE_DIR)
-    etree.SubElement(share, "target", dir=adoption.share)
+    share = virtiofs(STORE_DIR, adoption.share, _QUEUE)
     if adoption.readonly:
         etree.SubElement(share, "readonly")
     etree.indent(share, _INDENT, level=2)

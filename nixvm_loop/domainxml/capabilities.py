@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lxml import etree
+from nixvm_loop.domainxml.parse import element_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Capabilities:
 
 def read_capabilities(xml: str) -> Capabilities:
     """The facts in libvirt's answer to `virsh capabilities`."""
-    root = etree.fromstring(xml.encode())
+    root = element_of(xml)
     label = ""
     for model in root.iterfind("host/secmodel"):
         if model.findtext("model") == "dac":
@@ -34,5 +34,5 @@ def _number(text: str) -> int | None:
 
 def interface_backends(xml: str) -> tuple[str, ...] | None:
     """The network backends in the answer to `virsh domcapabilities`; None from a libvirt too old to tell."""
-    found = etree.fromstring(xml.encode()).find("devices/interface/enum[@name='backendType']")
+    found = element_of(xml).find("devices/interface/enum[@name='backendType']")
     return None if found is None else tuple(value.text or "" for value in found.iterfind("value"))

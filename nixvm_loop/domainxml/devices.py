@@ -30,6 +30,15 @@ def add(parent: _Element, tag: str, text: str | None = None, /, **attributes: st
     return element
 
 
+def virtiofs(folder: str, tag: str, queue: str) -> _Element:
+    """A folder that is shared, which stands nowhere yet. Raises ValueError for text that XML cannot carry."""
+    filesystem = etree.Element("filesystem", type="mount", accessmode="passthrough")
+    add(filesystem, "driver", type="virtiofs", queue=queue)
+    add(filesystem, "source", dir=folder)
+    add(filesystem, "target", dir=tag)
+    return filesystem
+
+
 def add_to(
     root: _Element, machine: MachineSettings, host: HostFacts, *, owner: Owner, tag: str, store: HostStore
 ) -> None:
@@ -63,10 +72,8 @@ def _shares(devices: _Element, machine: MachineSettings, host: HostFacts, tag: s
 
 
 def _share(devices: _Element, folder: str, tag: str, queue: int, slot: int) -> _Element:
-    filesystem = add(devices, "filesystem", type="mount", accessmode="passthrough")
-    add(filesystem, "driver", type="virtiofs", queue=str(queue))
-    add(filesystem, "source", dir=folder)
-    add(filesystem, "target", dir=tag)
+    filesystem = virtiofs(folder, tag, str(queue))
+    devices.append(filesystem)
     _slot(filesystem, slot)
     return filesystem
 

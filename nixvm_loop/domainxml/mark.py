@@ -6,6 +6,7 @@ from typing import Final
 
 from lxml import etree
 
+from nixvm_loop.domainxml.parse import element_of
 from nixvm_loop.domainxml.values import BOOT_NAMESPACE
 
 MARK_PREFIX: Final = "nixvm-loop-boot"
@@ -19,4 +20,4 @@ def mark_element(text: str) -> str:
 
 def mark_text(element: str) -> str | None:
     """What `mark_element` was given; None for an element of another make."""
-    return etree.fromstring(element.encode(), etree.XMLParser(resolve_entities=False, no_network=True)).get("mark")
+    return element_of(element).get("mark")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from nixvm_loop.domainxml.parse import text_of
+from nixvm_loop.domainxml.parse import attribute, text_of
 from nixvm_loop.errors import DomainError
 
 if TYPE_CHECKING:
@@ -28,15 +28,10 @@ def check_adoptable(root: _Element, share: str, stores: frozenset[str]) -> None:
 def is_store_share(filesystem: _Element, tag: str, stores: frozenset[str]) -> bool:
     """Whether a `<filesystem>` is the store's share with this tag."""
     return (
-        _attribute(filesystem, "target", "dir") == tag
-        and _attribute(filesystem, "driver", "type") == "virtiofs"
-        and _attribute(filesystem, "source", "dir") in stores
+        attribute(filesystem, "target", "dir") == tag
+        and attribute(filesystem, "driver", "type") == "virtiofs"
+        and attribute(filesystem, "source", "dir") in stores
     )
-
-
-def _attribute(element: _Element, path: str, key: str) -> str | None:
-    found = element.find(path)
-    return None if found is None else found.get(key)
 
 
 def _edit(name: str) -> str:
@@ -58,7 +53,7 @@ def _check_secure_boot(root: _Element, name: str) -> None:
     }
     if features.get("enrolled-keys") is False:
         return  # the firmware knows no keys, so it takes every kernel
-    if _attribute(root, "os/loader", "secure") == "yes":
+    if attribute(root, "os/loader", "secure") == "yes":
         element = "<loader secure='yes'>"
     elif features.get("secure-boot") or features.get("enrolled-keys"):
         element = "<firmware> with the feature secure-boot"
@@ -82,7 +77,7 @@ def _check_memory(root: _Element, name: str) -> None:
 
 
 def _check_tag(root: _Element, name: str, tag: str, stores: frozenset[str]) -> None:
-    same = [one for one in root.iterfind("devices/filesystem") if _attribute(one, "target", "dir") == tag]
+    same = [one for one in root.iterfind("devices/filesystem") if attribute(one, "target", "dir") == tag]
     element = f"<filesystem> with <target dir='{tag}'/>"
     if len(same) > 1:
         raise DomainError(
@@ -91,7 +86,7 @@ def _check_tag(root: _Element, name: str, tag: str, stores: frozenset[str]) -> N
         )
     if not same or is_store_share(same[0], tag, stores):
         return
-    driver = _attribute(same[0], "driver", "type") or "path"
+    driver = attribute(same[0], "driver", "type") or "path"
     if driver != "virtiofs":
         what = f"of the driver {driver}, which is not virtiofs"
     else:

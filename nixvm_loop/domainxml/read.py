@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from nixvm_loop.domainxml.parse import parse, text_of
+from nixvm_loop.domainxml.parse import attribute, parse, text_of
 from nixvm_loop.domainxml.values import (
     OWNER_NAMESPACE,
     QEMU_NAMESPACE,
@@ -52,24 +52,19 @@ def read(xml: str) -> DomainXml:
     )
 
 
-def _attribute(element: _Element, path: str, name: str) -> str | None:
-    found = element.find(path)
-    return None if found is None else found.get(name)
-
-
 def _share(element: _Element) -> Share:
-    queue = _attribute(element, "driver", "queue")
+    queue = attribute(element, "driver", "queue")
     return Share(
-        tag=_attribute(element, "target", "dir") or "",
-        source=_attribute(element, "source", "dir") or _attribute(element, "source", "socket"),
-        driver=_attribute(element, "driver", "type") or "path",
+        tag=attribute(element, "target", "dir") or "",
+        source=attribute(element, "source", "dir") or attribute(element, "source", "socket"),
+        driver=attribute(element, "driver", "type") or "path",
         queue=int(queue) if queue and queue.isdecimal() else None,
         readonly=element.find("readonly") is not None,
     )
 
 
 def _shared_memory(root: _Element) -> bool:
-    if _attribute(root, "memoryBacking/access", "mode") == "shared":
+    if attribute(root, "memoryBacking/access", "mode") == "shared":
         return True
     cells = root.findall("cpu/numa/cell")
     return bool(cells) and all(cell.get("memAccess") == "shared" for cell in cells)
@@ -78,8 +73,8 @@ def _shared_memory(root: _Element) -> bool:
 def _interface(element: _Element) -> Interface:
     return Interface(
         kind=element.get("type", ""),
-        mac=_attribute(element, "mac", "address"),
-        network=_attribute(element, "source", "network"),
+        mac=attribute(element, "mac", "address"),
+        network=attribute(element, "source", "network"),
     )
 
 
@@ -89,7 +84,7 @@ def _consoles(root: _Element) -> tuple[str, ...]:
     consoles = [
         element.get("type", "")
         for element in root.iterfind("devices/console")
-        if not (serials and _attribute(element, "target", "type") == "serial")
+        if not (serials and attribute(element, "target", "type") == "serial")
     ]
     return (*serials, *consoles)
 
