@@ -15,8 +15,10 @@ from nixvm_loop.cycle.definition import UNBUILT, BootConfig, boot_for
 from nixvm_loop.cycle.needs import NOT_ENFORCED
 from nixvm_loop.cycle.observe import is_read_only
 from nixvm_loop.cycle.run import hold
+from nixvm_loop.cycle.served import served
 from nixvm_loop.domain.faults import is_refusal
 from nixvm_loop.domain.networks import how_to_start
+from nixvm_loop.domain.snapshots import deleted as snapshots_deleted
 from nixvm_loop.domainxml.adopt import Adoption
 from nixvm_loop.domainxml.normal import same, same_but_boot
 from nixvm_loop.domainxml.values import STORE_DIR
@@ -85,7 +87,7 @@ async def _plan(call: Call, sink: Sink, running: WhileRunning) -> _Plan | None:
     context = call.context(sink)
     try:
         hypervisor = await context.link.hypervisor()
-        domain = await hypervisor.get(context.settings.domain)
+        domain = await served(hypervisor, context.settings)
         identity.check(context.settings.state_dir, flake=context.settings.flake, domain_uuid=domain.uuid)
         before = await domain.definition_text()
         defined = domainxml.read(before)
@@ -182,14 +184,12 @@ def _is_store(folder: str) -> bool:
 
 async def _check_snapshots(context: Context, domain: Domain) -> None:
     found = await domain.snapshots()
-    name = shlex.quote(domain.name)
     memory = [one.name for one in found if one.memory]
     if memory:
         raise DomainError(
             f"domain {domain.name} has snapshots that hold its memory ({', '.join(memory)}): they cannot be gone back"
             " to with a virtiofs share",
-            hint="delete them, or adopt a clone without them: "
-            + "; ".join(f"`virsh snapshot-delete {name} {shlex.quote(one)}`" for one in memory),
+            hint=f"delete them, or adopt a clone without them: {snapshots_deleted(domain.name, memory)}",
         )
     if found:
         text = f"domain {domain.name} has snapshots: going back to one brings back the definition of its time as well"
@@ -221,7 +221,7 @@ async def _adopt(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -> 
         identity.claim(settings.state_dir, flake=settings.flake)
         async with hold(context):
             context.generations.prepare()
-            domain = await hypervisor.get(settings.domain)
+            domain = await served(hypervisor, settings)
             await check_same(domain, plan.before)
             if plan.after is not None:
                 await check_redefinable(domain, running)

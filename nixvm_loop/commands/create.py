@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from nixvm_loop import domainxml
-from nixvm_loop.commands.kept import is_ours, other_domain
+from nixvm_loop.commands.kept import is_ours
 from nixvm_loop.commands.rebuild import cycle
 from nixvm_loop.cycle import needs
 from nixvm_loop.cycle.definition import UNBUILT, BootConfig, boot_for, check_ours, host_store, own_key, owned
 from nixvm_loop.cycle.needs import NOT_ENFORCED
 from nixvm_loop.cycle.run import hold
+from nixvm_loop.cycle.served import other_domain, renamed
 from nixvm_loop.decide import Wish
 from nixvm_loop.domain.storeview import VIEW
 from nixvm_loop.domainxml import StoreMode
@@ -97,7 +98,7 @@ async def _create(call: Call, sink: Sink, machine: MachineSettings) -> str:
         existing = await plan.hypervisor.find(context.settings.domain)
         if existing is not None:
             check_ours(context.settings, await existing.definition())
-        elif (other := await other_domain(context)) is not None:
+        elif (other := await other_domain(plan.hypervisor, context.settings)) is not None:
             raise await _known_by_another_name(context, other)
         if call.arguments.print_xml:
             return await plan.xml(existing.uuid if existing else None, _key_so_far(context))
@@ -107,11 +108,10 @@ async def _create(call: Call, sink: Sink, machine: MachineSettings) -> str:
 
 
 async def _known_by_another_name(context: Context, domain: Domain) -> DomainError:
-    name = context.settings.domain
-    hint = f'domain = "{domain.name}" in the config names it again'
+    error = renamed(context.settings, domain)
     if await is_ours(context, domain):
-        hint += f"; nixvm-loop delete removes it with its state, after which create makes {name}"
-    return DomainError(f"this guest's domain is {domain.name} (UUID {domain.uuid}), not {name}", hint=hint)
+        error.hint = f"{error.hint}; or nixvm-loop delete removes it with its state, after which create makes another"
+    return error
 
 
 async def _define(plan: _Plan, existing: Domain | None) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.commands.agree import agree
-from nixvm_loop.commands.kept import is_ours, other_domain
+from nixvm_loop.commands.kept import is_ours
 from nixvm_loop.cycle import needs
 from nixvm_loop.cycle.run import hold
+from nixvm_loop.cycle.served import other_domain
 from nixvm_loop.domain import storeview
+from nixvm_loop.domain.snapshots import deleted as snapshots_deleted
 from nixvm_loop.errors import DomainError, GenerationError, UsageError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.files import place_hint
@@ -82,8 +83,9 @@ async def _check_released(context: Context) -> None:
 
 async def _domains(context: Context) -> tuple[list[Domain], list[Domain]]:
     """The domains of this guest, by the config's name and by the state's memory: `create`'s for it, and others."""
-    named = await (await context.link.hypervisor()).find(context.settings.domain)
-    found = [domain for domain in (named, await other_domain(context)) if domain is not None]
+    hypervisor = await context.link.hypervisor()
+    named = await hypervisor.find(context.settings.domain)
+    found = [domain for domain in (named, await other_domain(hypervisor, context.settings)) if domain is not None]
     ours = [domain for domain in found if await is_ours(context, domain)]
     return ours, [domain for domain in found if domain not in ours]
 
@@ -134,9 +136,9 @@ async def _check_snapshots(domain: Domain) -> None:
     # Libvirt would refuse as well, but only after the guest was stopped.
     names = [snapshot.name for snapshot in await domain.snapshots()]
     if names:
-        first = f"virsh snapshot-delete {shlex.quote(domain.name)} {shlex.quote(names[0])}"
         raise DomainError(
-            f"domain {domain.name} has snapshots: {', '.join(names)}", hint=f"delete them first: `{first}`"
+            f"domain {domain.name} has snapshots ({', '.join(names)}): libvirt removes no domain that has any",
+            hint=f"delete them first: {snapshots_deleted(domain.name, names)}; to keep what they hold, copy the disks",
         )
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from nixvm_loop.commands.agree import agree
 from nixvm_loop.commands.redefine import WhileRunning, check_own, check_redefinable, check_same, show
 from nixvm_loop.cycle.run import hold
-from nixvm_loop.domainxml.changed import changed_since
-from nixvm_loop.domainxml.normal import same, unified
+from nixvm_loop.cycle.served import renamed, served
+from nixvm_loop.domainxml.changed import changed_since, moved_disks
+from nixvm_loop.domainxml.normal import same, unified, with_name
 from nixvm_loop.errors import DomainError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity, original
@@ -73,13 +74,16 @@ async def _plan(call: Call, sink: Sink, running: WhileRunning) -> _Plan | None:
             return None
         domain = await _domain(context, kept)
         before = await domain.definition_text()
-        if same(before, kept.text):
+        # Libvirt gives a domain no other name by a definition, and who renamed it did not do so for the loop.
+        wanted = with_name(kept.text, domain.name)
+        if same(before, wanted):
             return _Plan(before, None, ())
         await check_redefinable(domain, running)
-        loses = changed_since(kept.after, before) if kept.after is not None else ()
+        loses = changed_since(with_name(kept.after, domain.name), before) if kept.after is not None else ()
         _warn(context, kept, loses)
-        show(context, before, kept.text)
-        return _Plan(before, kept.text, loses)
+        await _warn_of_disks(context, domain, before, wanted)
+        show(context, before, wanted)
+        return _Plan(before, wanted, loses)
     finally:
         await context.link.close()
 
@@ -90,6 +94,9 @@ async def _domain(context: Context, kept: original.Original) -> Domain:
     name = context.settings.domain
     domain = await hypervisor.find(name)
     if domain is None or domain.uuid != kept.uuid:
+        adopted = None if kept.uuid is None else await hypervisor.find_by_uuid(kept.uuid)
+        if adopted is not None:
+            raise renamed(context.settings, adopted)
         what = f"there is no domain {name} any more" if domain is None else f"domain {name} is not the adopted one"
         raise DomainError(
             f"{what}: nothing can be given back",
@@ -112,6 +119,23 @@ def _warn(context: Context, kept: original.Original, loses: tuple[str, ...]) -> 
         context.emitter(Notice(Severity.WARNING, "change it again after this, where it is still wanted", keep_it))
 
 
+async def _warn_of_disks(context: Context, domain: Domain, before: str, after: str) -> None:
+    """Tell what a disk's or a snapshot's file has to do with a definition that is of another time."""
+    name = shlex.quote(domain.name)
+    for disk, now, then in moved_disks(before, after):
+        text = (
+            f"disk {disk} is {now} now, and would be {then} again: what was written since the change would be missing,"
+            f" and if {now} is based on {then} (a snapshot), a start spoils it for good"
+        )
+        hint = (
+            f"`virsh blockcommit {name} {disk} --active --pivot`, while it runs, first puts a snapshot's both into one"
+        )
+        context.emitter(Notice(Severity.WARNING, text, hint))
+    if await domain.snapshots():
+        text = f"domain {domain.name} has snapshots: going back to one brings back the definition of its time as well"
+        context.emitter(Notice(Severity.WARNING, text, "nixvm-loop release, or adopt, sets it right again"))
+
+
 async def _release(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -> None:
     context = call.context(sink)
     settings = context.settings
@@ -119,7 +143,7 @@ async def _release(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -
         hypervisor = await context.link.hypervisor()
         identity.check(settings.state_dir, flake=settings.flake)
         async with hold(context):
-            domain = await hypervisor.get(settings.domain)
+            domain = await served(hypervisor, settings)
             await check_same(domain, plan.before)
             if plan.after is not None:
                 await check_redefinable(domain, running)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nixvm_loop import control
+from nixvm_loop.cycle.served import other_domain, renamed
 from nixvm_loop.errors import DomainError
 from nixvm_loop.events.types import Status
 from nixvm_loop.generation import identity
@@ -62,7 +63,10 @@ async def _domain_state(settings: GuestSettings) -> tuple[str, str | None]:
             # Not closed: the process ends right after, and a libvirt that hangs is not to be waited for.
             connection = await Connection.open(settings.libvirt_uri)
             domain = await connection.find(settings.domain)
-            return ("not defined", None) if domain is None else (await domain.state(), None)
+            if domain is not None:
+                return await domain.state(), None
+            other = await other_domain(connection, settings)
+            return "not defined", renamed(settings, other).message if other is not None else None
     except DomainError as error:
         return _UNKNOWN, error.message
     except TimeoutError:

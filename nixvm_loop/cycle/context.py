@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import domain as libvirt_room
 from nixvm_loop import guest as guest_room
+from nixvm_loop.cycle.served import served
 from nixvm_loop.decide import Wish, may_switch
 from nixvm_loop.errors import DomainError, GuestError
 from nixvm_loop.model.settings import SSH_PORT
@@ -67,7 +68,7 @@ class Link:
 
     async def domain(self) -> libvirt_room.Domain:
         """The guest's domain; raises DomainError when there is none."""
-        return await (await self.hypervisor()).get(self._settings.domain)
+        return await served(await self.hypervisor(), self._settings)
 
     def prepare(self) -> None:
         """Have shells wait in the guest: for the next look at it, and for the switch that may follow."""

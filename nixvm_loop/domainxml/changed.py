@@ -32,6 +32,26 @@ def changed_since(before: str, now: str) -> tuple[str, ...]:
     return tuple(_changes(parse(less_boot(before)), parse(less_boot(now)), ""))
 
 
+def moved_disks(before: str, now: str) -> tuple[tuple[str, str, str], ...]:
+    """The disks whose file or device is another: what the guest calls them, what it was, and what it is.
+
+    Raises:
+        DomainError: one of the texts is not a domain's XML.
+    """
+    old, new = _disks(before), _disks(now)
+    return tuple((name, old[name], new[name]) for name in old if name in new and old[name] != new[name])
+
+
+def _disks(xml: str) -> dict[str, str]:
+    found = {}
+    for disk in parse(xml).iterfind("devices/disk[@device='disk']"):
+        name = attribute(disk, "target", "dev")
+        source = attribute(disk, "source", "file") or attribute(disk, "source", "dev")
+        if name and source:
+            found[name] = source
+    return found
+
+
 def _changes(old: _Element, new: _Element, path: str) -> Iterator[str]:
     if meaning(old) == meaning(new):
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lxml import etree
 
-from nixvm_loop.domainxml.parse import parse
+from nixvm_loop.domainxml.parse import parse, text_of
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -37,6 +37,16 @@ def without_secrets(xml: str) -> str:
     for element in root.iterfind("devices/graphics"):
         if element.get("passwd") is not None:
             element.set("passwd", _HIDDEN)
+    return etree.tostring(root.getroottree(), encoding="unicode")
+
+
+def with_name(xml: str, name: str) -> str:
+    """The definition under another name."""
+    root = parse(xml)
+    for element in root.iterfind("name"):
+        if text_of(root, "name") == name:
+            return xml
+        element.text = name
     return etree.tostring(root.getroottree(), encoding="unicode")
 
 

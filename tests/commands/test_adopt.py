@@ -53,6 +53,11 @@ class Desk:
         ]
         (self.folder / "nixvm-loop.toml").write_text("\n".join(["[guests.demo]", *own, *lines]))
 
+    def rename(self, name: str) -> None:
+        """Have the config name the domain otherwise."""
+        config = self.folder / "nixvm-loop.toml"
+        config.write_text(config.read_text().replace('domain = "uefi"', f'domain = "{name}"'))
+
     def define(self, xml: str) -> libvirt.virDomain:
         """What virsh define does."""
         return self.connection.defineXML(xml)
@@ -413,6 +418,87 @@ def test_snapshots_of_disks(desk: Desk, capsys: pytest.CaptureFixture[str]) -> N
     assert desk.run("adopt", "-y") == 0
     assert "going back to one brings back the definition of its time" in capsys.readouterr().err
     assert desk.domain.snapshotNum() == 1
+
+
+def test_release_with_snapshots(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that was made while the domain was adopted would bring the adopted definition back: that is told."""
+    desk.run("adopt", "-y")
+    desk.domain.snapshotCreateXML(SNAPSHOT)
+    capsys.readouterr()
+    assert desk.run("release", "-y") == 0
+    assert "has snapshots: going back to one brings back the definition of its time" in capsys.readouterr().err
+    assert desk.definition() == desk.before
+
+
+def test_release_of_a_disk_with_a_new_file(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """A snapshot beside the disk (--disk-only) has what was written since: the way to keep it is told first."""
+    file = re.search(r"<source file='([^']*)'", desk.before)
+    assert file is not None
+    desk.run("adopt", "-y")
+    desk.edit(file[1], "/var/lib/uefi.snap1")
+    capsys.readouterr()
+    assert desk.run("release") == 2
+    said = capsys.readouterr().err
+    assert f"disk vda is /var/lib/uefi.snap1 now, and would be {file[1]} again" in said
+    assert "`virsh blockcommit uefi vda --active --pivot`" in said
+
+
+class TestRenamed:
+    """`virsh domrename` after the adoption: the domain is known by its UUID."""
+
+    @pytest.fixture(autouse=True)
+    def _renamed(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        desk.run("adopt", "-y")
+        desk.domain.rename("web")
+        desk.domain = desk.connection.lookupByName("web")
+        capsys.readouterr()
+
+    @pytest.mark.parametrize("command", [("release", "-y"), ("adopt", "-y"), ("verify",)])
+    def test_the_config_has_the_old_name(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+    ) -> None:
+        """Whatever needs the domain says what it is called and how the config, or libvirt, names it again."""
+        adopted = desk.definition()
+        assert desk.run(*command) == 5
+        said = capsys.readouterr().err
+        assert f"this guest's domain is web (UUID {desk.domain.UUIDString()}), not uefi" in said
+        assert 'domain = "web" in the config names it again' in said
+        assert "`virsh domrename web uefi`" in said
+        assert desk.definition() == adopted
+
+    def test_another_has_its_name_by_now(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        """That one is left alone, and the adopted one is named."""
+        other = desk.define(
+            "<domain type='test'><name>uefi</name><memory>65536</memory><os><type>hvm</type></os></domain>"
+        )
+        before = other.XMLDesc(FLAGS)
+        assert desk.run("release", "-y") == 5
+        assert "this guest's domain is web" in capsys.readouterr().err
+        assert other.XMLDesc(FLAGS) == before
+
+    def test_status(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        """It is told with the domain's state."""
+        assert desk.run("status") == 0
+        assert "uefi: not defined (this guest's domain is web" in capsys.readouterr().out
+
+    def test_the_config_has_the_new_name(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        """Then it is adopted still, and what release brings back keeps the name that it was given."""
+        desk.rename("web")
+        assert desk.run("adopt") == 0
+        assert "domain web is adopted already" in capsys.readouterr().err
+        assert desk.run("release", "-y") == 0
+        assert "lost by this" not in capsys.readouterr().err
+        assert desk.definition() == desk.before.replace("<name>uefi<", "<name>web<")
+        assert desk.run("adopt", "-y") == 0
+        assert domainxml.read((desk.state / "adopted.xml").read_text()).name == "web"
+
+    def test_renamed_back_after_its_release(self, desk: Desk) -> None:
+        """The definition that libvirt has then is the one from before, to the letter."""
+        desk.rename("web")
+        assert desk.run("release", "-y") == 0
+        desk.domain.rename("uefi")
+        desk.domain = desk.connection.lookupByName("uefi")
+        assert desk.definition() == desk.before
 
 
 def test_while_running(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

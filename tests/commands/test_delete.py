@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import libvirt
 import pytest
 
 from nixvm_loop.cli import main
@@ -23,12 +24,12 @@ GONE_WITH_IT = "its <kernel> and <initrd> are gone with the state"
 class Desk:
     """A guest `demo` whose config names the domain `new`, its state, and a hypervisor with running domains."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, uri: str | None = None) -> None:
         self.folder, self.state = folder, folder / "state/demo"
         self.domains: list[str] = []
         identity.claim(self.state, flake=str(folder), domain_uuid=UUID.format(1))
         (folder / "nixvm-loop.toml").write_text(
-            f'[guests.demo]\nflake = "."\ndomain = "new"\nlibvirt_uri = "test://{folder}/node.xml"\n'
+            f'[guests.demo]\nflake = "."\ndomain = "new"\nlibvirt_uri = "{uri or f"test://{folder}/node.xml"}"\n'
             f'state_dir = "{folder}/state"\n[guests.demo.machine]\n'
         )
 
@@ -122,6 +123,7 @@ def test_create_under_another_name(desk: Desk, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().err
     assert f"this guest's domain is old (UUID {UUID.format(1)}), not new" in said
     assert 'domain = "old" in the config names it again' in said
+    assert "`virsh domrename old new`" in said
     assert ("nixvm-loop delete removes it with its state" in said) is ours
 
 
@@ -132,3 +134,38 @@ def test_a_memory_without_a_uuid(desk: Desk, capsys: pytest.CaptureFixture[str])
     file.write_text(file.read_text().replace(UUID.format(1), "what"))
     assert desk.run("delete", "--yes") == 0
     assert "domain" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_domain_with_snapshots(tmp_path: Path, capsys: pytest.CaptureFixture[str], *, running: bool) -> None:
+    """Libvirt would not remove it: that is told, with what deletes each of them, before the guest is stopped."""
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    connection = libvirt.open("test:///default")
+    desk = Desk(tmp_path, "test:///default")
+    handle = connection.defineXML(
+        DOMAIN.format(name="new", uuid=UUID.format(1), owner=OWNER.format(desk.state), boot="")
+    )
+    try:
+        if running:
+            handle.create()
+        for name in ("one", "two words"):
+            handle.snapshotCreateXML(f"<domainsnapshot><name>{name}</name></domainsnapshot>")
+        assert desk.run("delete", "--yes") == 5
+        said = capsys.readouterr().err
+        assert "domain new has snapshots (one, two words): libvirt removes no domain that has any" in said
+        assert "`virsh snapshot-delete new one`; `virsh snapshot-delete new 'two words'`" in said
+        assert bool(handle.isActive()) is running
+        assert desk.state.exists()
+        for snapshot in handle.listAllSnapshots():
+            snapshot.delete()
+        assert desk.run("delete", "--yes") == 0
+        assert "new" not in [domain.name() for domain in connection.listAllDomains()]
+    finally:
+        for domain in connection.listAllDomains():
+            if domain.name() == "new":
+                for snapshot in domain.listAllSnapshots():
+                    snapshot.delete()
+                if domain.isActive():
+                    domain.destroy()
+                domain.undefine()
+        connection.close()
