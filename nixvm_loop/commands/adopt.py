@@ -218,14 +218,14 @@ async def _adopt(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -> 
     settings = context.settings
     try:
         hypervisor = await context.link.hypervisor()
-        identity.claim(settings.state_dir, flake=settings.flake)
+        # Not even a lock is left behind by what is known to be refused.
+        await _check_still(context, plan, running)
         async with hold(context):
-            context.generations.prepare()
-            domain = await served(hypervisor, settings)
-            await check_same(domain, plan.before)
+            domain = await _check_still(context, plan, running)
             if plan.after is not None:
-                await check_redefinable(domain, running)
                 await _define(context, hypervisor, domain, plan, plan.after)
+            # Whoever is interrupted between these has the next adopt finish it.
+            context.generations.prepare()
             if plan.kept is None or plan.kept.after is None:
                 original.keep_after(settings.state_dir, await domain.definition_text())
             identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
@@ -235,6 +235,17 @@ async def _adopt(call: Call, sink: Sink, plan: _Plan, running: WhileRunning) -> 
             _warn_of_writable_store(context, plan.after, await hypervisor.host())
     finally:
         await context.link.close()
+
+
+async def _check_still(context: Context, plan: _Plan, running: WhileRunning) -> Domain:
+    """The domain, if what was planned can be done with it still. Raises DomainError or UsageError; changes nothing."""
+    settings = context.settings
+    domain = await served(await context.link.hypervisor(), settings)
+    identity.check(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
+    await check_same(domain, plan.before)
+    if plan.after is not None:
+        await check_redefinable(domain, running)
+    return domain
 
 
 async def _define(context: Context, hypervisor: Connection, domain: Domain, plan: _Plan, after: str) -> None:

@@ -119,13 +119,15 @@ async def _define(plan: _Plan, existing: Domain | None) -> str:
     settings = context.settings
     identity.check_apart(settings.state_dir, settings.flake_dir)
     await needs.check(settings, hypervisor, domainxml.read(await plan.xml(None, _key_so_far(context))))
-    identity.claim(settings.state_dir, flake=settings.flake)
+    identity.check(settings.state_dir, flake=settings.flake)
     async with hold(context):
-        context.generations.prepare()
+        identity.check(settings.state_dir, flake=settings.flake)
         uuid = existing.uuid if existing else identity.domain_uuid(settings.state_dir) or str(uuid4())
         xml = await plan.xml(uuid, own_key(settings))
         await needs.provide(settings, domainxml.read(xml))
         domain = await hypervisor.define(xml)
+        # What libvirt refuses leaves the state as it was; whoever is interrupted here has the next create finish it.
+        context.generations.prepare()
         identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)
     await _tell(plan, "updated" if existing else "defined")
     return xml

@@ -15,6 +15,7 @@ from nixvm_loop import domainxml
 from nixvm_loop.cli import main
 from nixvm_loop.cycle.observe import is_read_only
 from nixvm_loop.domain import Connection, Domain
+from nixvm_loop.domain.faults import ask
 from nixvm_loop.errors import DomainError
 from nixvm_loop.generation import identity, original
 from tests.checkout import PYTHONPATH, ROOT
@@ -299,6 +300,41 @@ class TestInterrupted:
         desk.define(late[0])
         assert desk.run("release", "-y") == 0
         assert desk.definition() == desk.before
+
+    def test_by_a_libvirt_that_refuses(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The domain and the state are as they were: the state is nobody's, and the next adoption is the first."""
+
+        async def define(self: Connection, _: str) -> Domain:
+            return await ask(
+                "defining the domain", self.handle.defineXML, "<domain type='test'><name>uefi</name></domain>"
+            )
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "define", define)
+            assert desk.run("adopt", "-y") == 5
+        assert "defining the domain failed" in capsys.readouterr().err
+        assert desk.definition() == desk.before
+        assert [file.name for file in desk.state.iterdir()] == ["lock"]
+        assert desk.run("adopt", "-y") == 0
+
+    def test_by_who_changed_it_meanwhile(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the user reads the difference the domain is edited: nothing is done, and nothing left behind."""
+        monkeypatch.setattr(
+            "nixvm_loop.commands.adopt.agree", lambda *_, **__: desk.edit("<vcpu placement='static'>2<", "<vcpu>3<")
+        )
+        assert desk.run("adopt") == 5
+        assert "was changed meanwhile, by somebody else; nothing was done" in capsys.readouterr().err
+        assert not desk.state.exists()
+
+    def test_by_a_start(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It was started meanwhile."""
+        monkeypatch.setattr("nixvm_loop.commands.adopt.agree", lambda *_, **__: desk.domain.create())
+        assert desk.run("adopt") == 5
+        assert not desk.state.exists()
 
     def test_after_the_define(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         """An adopted domain without the record of it: adopt completes it without asking."""

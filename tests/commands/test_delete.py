@@ -8,6 +8,9 @@ import libvirt
 import pytest
 
 from nixvm_loop.cli import main
+from nixvm_loop.domain import Connection, Domain
+from nixvm_loop.domain.faults import ask
+from nixvm_loop.domainxml import HostFacts
 from nixvm_loop.generation import identity
 
 if TYPE_CHECKING:
@@ -169,3 +172,31 @@ def test_a_domain_with_snapshots(tmp_path: Path, capsys: pytest.CaptureFixture[s
                     domain.destroy()
                 domain.undefine()
         connection.close()
+
+
+def test_create_of_what_libvirt_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own words are told; there is no domain, and the state is nobody's: a key at most is kept for the next try."""
+
+    async def host(_: Connection) -> HostFacts:
+        return HostFacts("x86_64", False, "none", False, True, None, 0, (0,), 11_000_000)
+
+    async def define(self: Connection, xml: str) -> Domain:
+        return await ask("defining the domain", self.handle.defineXML, xml.replace('model="isa"', 'model="x"'))
+
+    monkeypatch.setattr(Connection, "host", host)  # the test driver's is another processor
+    desk = Desk(tmp_path)
+    (tmp_path / ".git").mkdir()  # else the state would be a part of the flake
+    (desk.state / "guest.json").unlink()
+    desk.state.rmdir()
+    desk.domain("another", 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "define", define)
+        assert desk.run("create") == 5
+    said = capsys.readouterr().err
+    assert "defining the domain failed: " in said
+    assert "model" in said
+    assert {path.name for path in desk.state.iterdir()} <= {"lock", "ssh"}
+    assert desk.run("create") == 0
+    assert identity.domain_uuid(desk.state) is not None
