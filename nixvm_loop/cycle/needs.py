@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.cycle.definition import host_store
 from nixvm_loop.domain import storeview
-from nixvm_loop.domain.access import can_traverse, has_access_list, may_use
+from nixvm_loop.domain.access import has_access_list, may_enter, may_use, way_to
 from nixvm_loop.domainxml.values import LOOPBACK
 from nixvm_loop.errors import DomainError
 
@@ -85,14 +85,13 @@ def _check_way(path: Path, key: str, host: HostFacts) -> None:
     """Libvirt lets QEMU's user use the file, but opens no folder for it."""
     if host.qemu_uid is None:
         return
-    for folder in reversed(path.resolve().parents):
-        if not can_traverse(folder, host.qemu_uid, host.qemu_gids) and not has_access_list(folder):
+    for folder in way_to(path):
+        # What an access list says is not judged.
+        if not may_enter(folder, host.qemu_uid, host.qemu_gids) and not has_access_list(folder):
             raise DomainError(
                 f"{key}: QEMU's user (uid {host.qemu_uid}) may not enter {folder}",
                 hint=f"`setfacl -m u:{host.qemu_uid}:x {folder}` (or `chmod o+x`) lets it, or put the disk elsewhere",
             )
-        if has_access_list(folder):
-            return  # what is below was not judged
 
 
 def _check_share(share: FolderShare, key: str, host: HostFacts) -> None:

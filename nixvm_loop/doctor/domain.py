@@ -11,7 +11,7 @@ from nixvm_loop.doctor.ids import Id
 from nixvm_loop.doctor.probe import Answer, Cure, Found, NotPossibleError, Probe, Remedy
 from nixvm_loop.doctor.shares import judge_processes, judge_share
 from nixvm_loop.domain import networks
-from nixvm_loop.domain.access import can_traverse
+from nixvm_loop.domain.access import may_enter, way_to
 from nixvm_loop.domainxml.details import details
 from nixvm_loop.errors import DomainError, UsageError
 from nixvm_loop.model.values import Area, Severity
@@ -71,10 +71,7 @@ def judge_boot_files(defined: DomainXml, host: HostFacts | None) -> tuple[Found,
 
 
 def _judge_access(path: Path, seen: str, uid: int, gids: tuple[int, ...]) -> list[Found]:
-    closed = next(
-        (folder for folder in reversed(path.absolute().parents) if not can_traverse(folder, uid, gids)),
-        None,
-    )
+    closed = next((folder for folder in way_to(path.absolute()) if not may_enter(folder, uid, gids)), None)
     if closed is not None:
         cause = f"QEMU's user (uid {uid}) may not enter a folder on the way to the domain's kernel or initrd"
         fix = f"nixvm-loop rebuild names the store's path instead; or `chmod o+x {closed}`, or move state_dir"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as modes
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from pathlib import Path
+
+# As the kernel has it.
+_MOST_LINKS: Final = 40
 
 
 class Stat(Protocol):
@@ -31,16 +35,47 @@ class Stat(Protocol):
 
 
 def can_traverse(path: Path, uid: int, gids: Collection[int], stat: Callable[[Path], Stat] = os.stat) -> bool:
-    """Whether the user may enter `path` (absolute) and every folder above it.
+    """Whether the user may enter `path` (absolute) and every folder on the way there, through links as well.
 
     A folder that cannot be looked at counts as closed. Access lists are not read: they can only open what looks closed.
     """
     if uid == 0:
         return True
     try:
-        return all(_may(stat(folder), uid, gids, modes.S_IXOTH) for folder in (path, *path.parents))
+        return all(may_enter(folder, uid, gids, stat) for folder in (*way_to(path), path))
     except OSError:
         return False
+
+
+def may_enter(folder: Path, uid: int, gids: Collection[int], stat: Callable[[Path], Stat] = os.stat) -> bool:
+    """Whether the user may enter this one folder, by its mode alone. Raises OSError where it cannot be looked at."""
+    return uid == 0 or _may(stat(folder), uid, gids, modes.S_IXOTH)
+
+
+def way_to(path: Path) -> tuple[Path, ...]:
+    """The folders that have to be entered to open `path` (absolute): above it, and above whatever its links lead to.
+
+    Raises:
+        OSError: one of them cannot be looked at, or the links lead in a circle.
+    """
+    left = list(reversed(path.parts[1:]))
+    here = Path(path.anchor)
+    found, links = {here: None}, 0
+    while left:
+        step = here / left.pop()
+        if step.name == "..":
+            here = here.parent
+        elif step.is_symlink():
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            target = step.readlink()
+            here = Path(target.anchor) if target.is_absolute() else here
+            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        elif left:
+            here = step
+            found.setdefault(here)
+    return tuple(found)
 
 
 def can_open(path: Path, uid: int, gids: Collection[int], stat: Callable[[Path], Stat] = os.stat) -> bool:

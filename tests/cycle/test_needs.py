@@ -139,6 +139,23 @@ async def test_a_disk_behind_a_closed_door(connection: Connection, folder: Path)
     assert f"setfacl -m u:{QEMU}:x {folder}/closed" in str(error.hint)
 
 
+async def test_a_disk_behind_a_link_in_a_closed_folder(connection: Connection, folder: Path) -> None:
+    """QEMU opens the path as it is written: each folder on the way counts, before a link and behind it."""
+    for name in ("open", "closed", "hidden"):
+        (folder / name).mkdir()
+    image = folder / "open/a.img"
+    image.touch()
+    image.chmod(0o666)
+    for link, to in (("closed/link", "../open/a.img"), ("open/in", folder / "hidden"), ("hidden/back", image)):
+        (folder / link).symlink_to(to)
+    for name in ("closed", "hidden"):
+        (folder / name).chmod(0o700)
+    await check(connection, MachineSettings(disks=(Disk(image),)))
+    for path, closed in (("closed/link", "closed"), ("open/in/back", "hidden"), ("closed/../open/a.img", "closed")):
+        error = await refused(connection, MachineSettings(disks=(Disk(folder / path),)))
+        assert error.message.endswith(f"QEMU's user (uid {QEMU}) may not enter {folder}/{closed}"), path
+
+
 def acl(uid: int) -> bytes:
     """The kernel's form of `u::rw,u:UID:rw,g::r,m::rw,o::r`."""
     nobody = 0xFFFFFFFF

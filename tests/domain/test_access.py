@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nixvm_loop.domain.access import can_open, can_traverse
+from nixvm_loop.domain.access import can_open, can_traverse, way_to
 from nixvm_loop.domain.host import cpu_virtualizes, is_local
 
 if TYPE_CHECKING:
@@ -105,3 +106,31 @@ def test_processors() -> None:
     assert cpu_virtualizes("flags\t\t: fpu vmx sse\n")
     assert cpu_virtualizes("flags : fpu\nflags : svm\n")
     assert not cpu_virtualizes("flags : fpu svm_lock vmxnet\n")
+
+
+def test_the_way_through_links(tmp_path: Path) -> None:
+    """Each folder that the kernel enters is on it once, whatever a link in it leads to; a circle has no end."""
+    inner = tmp_path / "a/b"
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    (tmp_path / "l").symlink_to("a/../a/b/up")
+    (inner / "up").symlink_to(inner / "file")
+    above = tuple(reversed(tmp_path.parents))
+    assert way_to(tmp_path / "l") == (*above, tmp_path, tmp_path / "a", inner)
+    assert way_to(inner / "file") == (*above, tmp_path, tmp_path / "a", inner)
+    assert way_to(tmp_path / "missing/file") == (*above, tmp_path, tmp_path / "missing")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(OSError, match="Too many levels"):
+        way_to(tmp_path / "circle")
+
+
+def test_a_link_into_a_closed_folder() -> None:
+    """A folder that is open itself is not reached through a closed one that a link leads through."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        state = Path(made, "closed/state")
+        state.mkdir(parents=True)
+        Path(made, "link").symlink_to(state)
+        assert can_traverse(Path(made, "link"), QEMU, ())
+        state.parent.chmod(0o700)
+        assert not can_traverse(Path(made, "link"), QEMU, ())
