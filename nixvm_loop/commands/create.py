@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _NO_KEY_YET = "ssh-ed25519 made-by-nixvm-loop-create"
 _ENFORCE: Final = (
     "let root mount the store read-only where nixvm-loop looks for it, and create again: `mkdir -p {view} &&"
-    " mount --bind /nix/store {view} && mount -o remount,bind,ro {view}`; libvirt 11 with virtiofsd 1.13 needs no such"
+    " mount -o bind,ro /nix/store {view}`; libvirt 11 with virtiofsd 1.13 needs no such"
     " mount ({reason})"
 )
 
@@ -124,8 +124,8 @@ async def _define(plan: _Plan, existing: Domain | None) -> str:
         identity.check(settings.state_dir, flake=settings.flake)
         uuid = existing.uuid if existing else identity.domain_uuid(settings.state_dir) or str(uuid4())
         xml = await plan.xml(uuid, own_key(settings))
-        await needs.provide(settings, domainxml.read(xml))
-        domain = await hypervisor.define(xml)
+        async with needs.provided(settings, domainxml.read(xml)):
+            domain = await hypervisor.define(xml)
         # What libvirt refuses leaves the state as it was; whoever is interrupted here has the next create finish it.
         context.generations.prepare()
         identity.claim(settings.state_dir, flake=settings.flake, domain_uuid=domain.uuid)

@@ -144,15 +144,17 @@ async def _check_snapshots(domain: Domain) -> None:
 
 async def _remove_view(context: Context) -> None:
     """Unmount the read-only view of the host's store, once no domain uses it."""
-    if not (context.settings.on_this_host and storeview.is_there()):
+    if not context.settings.on_this_host:
         return
     hypervisor = await context.link.hypervisor()
+
+    async def is_used() -> bool:
+        domains = [found for name in await hypervisor.names() if (found := await hypervisor.find(name)) is not None]
+        seen = [one for domain in domains for one in (await domain.definition(), await domain.running())]
+        return any(needs.uses_view(one) for one in seen if one is not None)
+
     try:
-        for name in await hypervisor.names():
-            domain = await hypervisor.get(name)
-            if any(needs.uses_view(seen) for seen in (await domain.definition(), await domain.running()) if seen):
-                return
-        await storeview.remove()
+        await storeview.remove(is_used)
     except DomainError as error:
         context.emitter(Notice(Severity.WARNING, f"{storeview.VIEW} stays mounted: {error.message}", error.hint))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.cycle.definition import host_store
@@ -14,6 +15,7 @@ from nixvm_loop.domainxml.values import LOOPBACK
 from nixvm_loop.errors import DomainError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from nixvm_loop.domain import Connection
@@ -44,14 +46,17 @@ async def check(settings: GuestSettings, hypervisor: Connection, wanted: DomainX
             _check_share(share, f"guests.{settings.name}.machine.shares[{index}]", host)
 
 
-async def provide(settings: GuestSettings, wanted: DomainXml) -> None:
+@asynccontextmanager
+async def provided(settings: GuestSettings, wanted: DomainXml) -> AsyncIterator[None]:
     """Mount the read-only view of the store, if the domain uses it; after each boot of the host it is gone.
+
+    Until the domain is defined, within this context, nobody would know that it uses the view.
 
     Raises:
         DomainError: it cannot be mounted.
     """
-    if settings.on_this_host and uses_view(wanted):
-        await storeview.ensure()
+    async with storeview.provided() if settings.on_this_host and uses_view(wanted) else nullcontext():
+        yield
 
 
 def uses_view(definition: DomainXml) -> bool:
@@ -103,7 +108,7 @@ def _check_share(share: FolderShare, key: str, host: HostFacts) -> None:
             f"{key}: this host cannot share {share.source} read-only: root in the guest could write there"
             f" ({host.no_readonly_because})",
             hint="libvirt 11 with virtiofsd 1.13 can; before, share a read-only mount of the folder"
-            " (`mount --bind DIR PLACE && mount -o remount,bind,ro PLACE`), or set readonly = false",
+            " (`mount -o bind,ro DIR PLACE`), or set readonly = false",
         )
 
 

@@ -73,14 +73,14 @@ async def point(context: Context, domain: Domain, generation: Generation, defini
         await needs.check(context.settings, hypervisor, wanted)
         if context.settings.machine is not None and context.settings.on_this_host:
             needs.check_ports(wanted, await domain.running())
-        await needs.provide(context.settings, wanted)
-        flip(context, generation, emit)
-        try:
-            return await hypervisor.define(definition)
-        except DomainError:
-            if previous is not None:
-                flip(context, previous, emit)
-            raise
+        async with needs.provided(context.settings, wanted):
+            flip(context, generation, emit)
+            try:
+                return await hypervisor.define(definition)
+            except DomainError:
+                if previous is not None:
+                    flip(context, previous, emit)
+                raise
 
 
 async def start(

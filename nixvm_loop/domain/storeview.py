@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,13 +15,14 @@ from nixvm_loop.errors import DomainError
 from nixvm_loop.process import Request, run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 # Below a folder that is gone with the next boot of the host, where nobody but root can put anything.
 VIEW: Final = Path("/run/nixvm-loop/store")
 STORE: Final = Path(STORE_DIR)
 _POLL_S: Final = 0.02
-_TRIES: Final = 500
+# Longer, together, than libvirt may take for what is done meanwhile.
+_TRIES: Final = 2000
 _MOUNTS: Final = 21  # CAP_SYS_ADMIN
 _HINT: Final = "a user other than root does without it; docs/how-to/create-a-domain.md says what it is for"
 
@@ -29,7 +30,7 @@ _HINT: Final = "a user other than root does without it; docs/how-to/create-a-dom
 def available(store: Path = STORE, view: Path = VIEW) -> HostStore:
     """How the store can be shared so that nothing can be changed there: as it is, or through the view; else as it is.
 
-    The view counts where it is mounted, or where we may mount it (`ensure`); nothing is done here.
+    The view counts where it is mounted, or where we may mount it (`provided`); nothing is done here.
     """
     if _is_read_only(store):
         return HostStore(str(store), unchanging=True)
@@ -40,47 +41,55 @@ def available(store: Path = STORE, view: Path = VIEW) -> HostStore:
 
 def is_there(store: Path = STORE, view: Path = VIEW) -> bool:
     """Whether the view is mounted, and shows this store."""
-    try:
-        return os.path.samestat(store.stat(), view.stat()) and _is_read_only(view)
-    except OSError:
-        return False
+    return _shows(store, view) and _is_read_only(view)
 
 
-async def ensure(store: Path = STORE, view: Path = VIEW) -> None:
-    """Mount the view unless it is there.
+@asynccontextmanager
+async def provided(store: Path = STORE, view: Path = VIEW) -> AsyncIterator[None]:
+    """Mount the view unless it is there; until the context is left, nobody who may mount removes it.
+
+    A domain that uses it is to be defined within: from then on it is seen by whoever would remove the view.
 
     Raises:
         DomainError: it cannot be mounted.
     """
+    if is_there(store, view) and not _may_mount():
+        yield
+        return
+    async with AsyncExitStack() as held:
+        try:
+            await held.enter_async_context(_alone(view))
+            await _provide(store, view)
+        except OSError as error:
+            raise DomainError(f"{view} cannot be made: {error.strerror}", hint=_HINT) from error
+        yield
+
+
+async def _provide(store: Path, view: Path) -> None:
     if is_there(store, view):
         return
-    try:
-        _make_place(view)
-        async with _alone(view):
-            if is_there(store, view):
-                return
-            await _mount("mount", "--bind", "--", str(store), str(view))
-            try:
-                await _mount("mount", "-o", "remount,bind,ro", "--", str(view))
-            except BaseException:
-                await run(Request(("umount", "--", str(view))))
-                raise
-    except OSError as error:
-        raise DomainError(f"{view} cannot be made: {error.strerror}", hint=_HINT) from error
+    _make_place(view)
+    if not _shows(store, view):
+        # In one step from util-linux 2.39 on; before, whoever kills it in the middle leaves a view that can be written.
+        await _mount("mount", "-o", "bind,ro", "--", str(store), str(view))
+    if not is_there(store, view):
+        await _mount("mount", "-o", "remount,bind,ro", "--", str(view))
     if not is_there(store, view):
         raise DomainError(f"{view} does not show {store} read-only although it was mounted so", hint=_HINT)
 
 
-async def remove(store: Path = STORE, view: Path = VIEW) -> None:
-    """Unmount the view, if it is there and we may.
+async def remove(is_used: Callable[[], Awaitable[bool]], store: Path = STORE, view: Path = VIEW) -> None:
+    """Unmount the view, if it is there, we may, and it is not used, which is asked while nobody can begin to.
 
     Raises:
-        DomainError: it cannot be unmounted.
+        DomainError: it cannot be unmounted, or what `is_used` raises.
     """
     if not (_may_mount() and _is_folder(view)):
         return
     async with _alone(view):
-        while is_there(store, view):
+        if _shows(store, view) and await is_used():
+            return
+        while _shows(store, view):
             await _mount("umount", "--", str(view))
         _remove_place(view)
 
@@ -96,8 +105,13 @@ def _is_folder(view: Path) -> bool:
 def _remove_place(view: Path) -> None:
     with suppress(OSError):  # it shows another store, or there is more in the folder: that is somebody else's
         view.rmdir()
-        _lock(view).unlink()
-        view.parent.rmdir()
+
+
+def _shows(store: Path, view: Path) -> bool:
+    try:
+        return not view.is_symlink() and os.path.samestat(store.stat(), view.stat())
+    except OSError:
+        return False
 
 
 def _lock(view: Path) -> Path:
@@ -107,6 +121,8 @@ def _lock(view: Path) -> Path:
 @asynccontextmanager
 async def _alone(view: Path) -> AsyncIterator[None]:
     """Hold off others who mount there at this moment."""
+    _make_place(view.parent)
+    # The file stays: to remove it would be to let those who wait for it in beside those who make it anew.
     handle = os.open(_lock(view), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         for _ in range(_TRIES):
