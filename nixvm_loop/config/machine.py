@@ -1,4 +1,4 @@
-"""What the keys of [machine] tables have to do with each other, in one guest and between several."""
+"""What the keys of domains and [machine] tables have to do with each other, in one guest and between several."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def check_machines(guests: Mapping[str, GuestSettings], tables: Mapping[str, Any], place: Place) -> None:
     """Note what cannot be together; `tables` are the guests' own as they stand in the file, at `place`."""
+    _check_domains(guests, place)
     _check_ports(guests, place)
     for name, guest in guests.items():
         if guest.machine is not None:
@@ -52,6 +53,19 @@ def _taken(texts: Iterable[str], *before: str) -> Iterator[tuple[int, str]]:
         if text in known:
             yield index, text
         known.add(text)
+
+
+def _check_domains(guests: Mapping[str, GuestSettings], place: Place) -> None:
+    """Two guests of one domain would each boot it into a system of its own, and take the other's for a stranger's."""
+    taken: dict[tuple[str, str], Place] = {}
+    for name, guest in guests.items():
+        at = place.child(name).child("domain")
+        known = taken.setdefault((guest.libvirt_uri, guest.domain), at)
+        if known is not at:
+            at.fail(
+                f"the domain {shown(guest.domain)} at {guest.libvirt_uri} is also that of {dotted(known.path)}: give"
+                " each guest a domain of its own"
+            )
 
 
 def _check_ports(guests: Mapping[str, GuestSettings], place: Place) -> None:

@@ -367,6 +367,24 @@ ssh_port = 2223
     )
 
 
+def test_two_guests_of_one_domain() -> None:
+    """A problem, at the second one's place, also where the name is a default; another libvirt has its own domains."""
+    text = """
+[guests.a]
+domain = "vm"
+[guests.vm]
+[guests.far]
+domain = "vm"
+libvirt_uri = "qemu+ssh://host/system"
+[guests.b]
+domain = "vm"
+"""
+    with pytest.raises(ConfigError) as caught:
+        loads(text, Path("/x.toml"))
+    also = 'the domain "vm" at qemu:///system is also that of guests.a.domain: give each guest a domain of its own'
+    assert caught.value.details == (f"/x.toml:4: guests.vm.domain: {also}", f"/x.toml:9: guests.b.domain: {also}")
+
+
 def test_a_machine_with_all_that_it_may_have(tmp_path: Path) -> None:
     """Relative paths start at the file's folder; what is left out has its default."""
     file = tmp_path / "nixvm-loop.toml"

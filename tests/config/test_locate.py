@@ -72,7 +72,8 @@ def test_the_guest_of_a_domain() -> None:
     with pytest.raises(UsageError, match="guest web has the domain web, not mail") as caught:
         select_for(BOTH, "mail", "web")
     assert 'domain = "mail" into [guests.web]' in (caught.value.hint or "")
-    twins = loads('[guests.a]\nflake = "."\ndomain = "x"\n[guests.b]\nflake = "."\ndomain = "x"', Path("/x.toml"))
+    twins_text = '[guests.a]\nflake = "."\ndomain = "x"\n[guests.b]\nflake = "."\ndomain = "x"'
+    twins = loads(f'{twins_text}\nlibvirt_uri = "qemu:///session"', Path("/x.toml"))
     with pytest.raises(UsageError, match="2 guests have the domain x") as caught:
         select_for(twins, "x", None)
     assert caught.value.hint == "choose one with --guest: a, b"
