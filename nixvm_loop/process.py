@@ -11,14 +11,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop.errors import UsageError
+from nixvm_loop.procfs import descendants, parents, started
 from nixvm_loop.spans import SpanKind, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 _CHUNK_BYTES: Final = 1 << 16
 _LINE_LIMIT_BYTES: Final = 16 << 20
@@ -26,9 +27,6 @@ _KILL_WAIT_S: Final = 5.0
 # A grandchild may hold the pipe open after the child has ended; its output is not waited for longer than this.
 _DRAIN_WAIT_S: Final = 0.5
 _EXIT_POLL_S: Final = 0.1
-# Where /proc/PID/stat has what, counted behind the name.
-_STAT_PARENT: Final = 1
-_STAT_START: Final = 19
 
 
 class Stream(StrEnum):
@@ -254,46 +252,18 @@ async def _end(process: asyncio.subprocess.Process, interrupt_wait_s: float) -> 
     if process.returncode is None:
         # Nix's builders have sessions of their own, so the group alone is not enough; and whose parent has ended is
         # no longer known as a descendant, so they are looked up before as well as after the interrupt.
-        below = _started(descendants(process.pid, _parents()))
+        below = started(descendants(process.pid, parents()))
         _signal_group(process.pid, signal.SIGINT)
         with suppress(TimeoutError):
             await asyncio.wait_for(_exit_of(process), interrupt_wait_s)
         if process.returncode is None:
-            below |= _started(descendants(process.pid, _parents()))
+            below |= started(descendants(process.pid, parents()))
         # The start time tells a process from a later one under the same number.
-        _kill(pid for pid, _ in below & _started(pid for pid, _ in below))
+        _kill(pid for pid, _ in below & started(pid for pid, _ in below))
     _signal_group(process.pid, signal.SIGKILL)
     if process.returncode is None:
         with suppress(TimeoutError):
             await asyncio.wait_for(_exit_of(process), _KILL_WAIT_S)
-
-
-def descendants(root: int, parents: Mapping[int, int]) -> tuple[int, ...]:
-    """The processes below `root`, given each process's parent."""
-    found: list[int] = []
-    frontier = {root}
-    while frontier:
-        frontier = {pid for pid, parent in parents.items() if parent in frontier}
-        found += sorted(frontier)
-    return tuple(found)
-
-
-def _parents() -> dict[int, int]:
-    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return {pid: int(stat[_STAT_PARENT]) for pid in pids if (stat := _stat(pid))}
-
-
-def _started(pids: Iterable[int]) -> set[tuple[int, str]]:
-    """Those of `pids` that are there, each with its start time."""
-    return {(pid, stat[_STAT_START]) for pid in pids if (stat := _stat(pid))}
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name, none if the process has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
 
 
 def _kill(pids: Iterable[int]) -> None:

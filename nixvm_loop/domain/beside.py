@@ -65,15 +65,6 @@ def _pid(file: Path) -> int | None:
     return None
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process is there and has not ended."""
-    try:
-        # Behind the name, which may hold anything; `Z` has ended and waits for its parent.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except (OSError, IndexError):
-        return False
-
-
 async def one_ends(pids: Iterable[int]) -> None:
     """Wait until one of the processes has ended; for ever if there are none."""
     loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nixvm_loop import domainxml
-from nixvm_loop.domain.beside import QEMU, VIRTIOFSD, is_alive, log_end, log_file, one_ends, share_processes
+from nixvm_loop.domain.beside import QEMU, VIRTIOFSD, log_end, log_file, one_ends, share_processes
 from nixvm_loop.domain.binding import CALL_TIMEOUT_S, call, library
 from nixvm_loop.domain.faults import ask, explain
 from nixvm_loop.domain.host import is_local
@@ -19,6 +19,7 @@ from nixvm_loop.domain.snapshots import Snapshot, read_snapshots
 from nixvm_loop.domainxml.mark import MARK_NAMESPACE, MARK_PREFIX, mark_element, mark_text
 from nixvm_loop.errors import DomainError
 from nixvm_loop.model.settings import StopPolicy
+from nixvm_loop.procfs import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nixvm_loop.errors import UsageError
-from nixvm_loop.process import Request, Stream, descendants, run
+from nixvm_loop.process import Request, Stream, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,12 +243,6 @@ async def test_the_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> No
     (pid,) = pids_in(tmp_path)
     assert await soon(lambda: not alive(pid), 3)
     assert (tmp_path.parent / "interrupted").exists()
-
-
-def test_descendants() -> None:
-    """Children of children are found, strangers are not."""
-    assert descendants(1, {2: 1, 3: 2, 4: 3, 5: 9, 9: 0}) == (2, 3, 4)
-    assert descendants(7, {2: 1}) == ()
 
 
 def test_a_request_reads_as_one_would_type_it() -> None:
