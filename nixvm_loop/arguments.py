@@ -45,6 +45,7 @@ class Words(StrEnum):
     FISH = "fish"
     GUESTS = "guests"
     GENERATIONS = "generations"
+    DOMAINS = "domains"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +265,7 @@ def parser() -> argparse.ArgumentParser:
         "words",
         metavar="SHELL",
         choices=[word.value for word in Words],
-        help="bash, zsh or fish; or guests or generations, for the words that the scripts ask for",
+        help="bash, zsh or fish; or guests, generations or domains, for the words that the scripts ask for",
     )
     add(Command.MANPAGE, "print the manual page", _MANPAGE_EXAMPLES)
     return whole

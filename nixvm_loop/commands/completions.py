@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nixvm_loop.arguments import Arguments
+    from nixvm_loop.model.settings import Settings
 
 _SCRIPTS: Final = (Words.BASH, Words.ZSH, Words.FISH)
 # What an argument is completed with, by its name in the parser. Each word is a function of the preambles below.
@@ -28,7 +31,11 @@ _GENERATIONS: Final = {
     "zsh": "_nixvm_loop_generations",
     "fish": "(_nixvm_loop_words generations)",
 }
-_DYNAMIC: Final = {"guest": _GUESTS, "before": _GENERATIONS, "after": _GENERATIONS}
+_DOMAINS: Final = {"bash": "_nixvm_loop_domains", "zsh": "_nixvm_loop_domains", "fish": "(_nixvm_loop_words domains)"}
+_DYNAMIC: Final = {"guest": _GUESTS, "before": _GENERATIONS, "after": _GENERATIONS, "domain": _DOMAINS}
+# Bash puts a word into the line as it is: a name that would mean something else there is not offered.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_LIBVIRT_TIMEOUT_S: Final = 1.0
 # They hand on which config and guest were typed so far, and say nothing of what goes wrong.
 _PREAMBLES: Final = {
     "bash": r"""
@@ -49,6 +56,7 @@ _nixvm_loop_words() {
 }
 _nixvm_loop_guests() { _nixvm_loop_words guests "${1-}"; }
 _nixvm_loop_generations() { _nixvm_loop_words generations "${1-}"; }
+_nixvm_loop_domains() { _nixvm_loop_words domains "${1-}"; }
 """,
     "zsh": r"""
 _nixvm_loop_words() {
@@ -65,6 +73,7 @@ _nixvm_loop_words() {
 }
 _nixvm_loop_guests() { _nixvm_loop_words guests }
 _nixvm_loop_generations() { _nixvm_loop_words generations }
+_nixvm_loop_domains() { _nixvm_loop_words domains }
 """,
     "fish": r"""
 function _nixvm_loop_words
@@ -134,10 +143,30 @@ def _words(arguments: Arguments) -> Iterable[str]:
         settings = config.load(config.find(arguments.config, os.environ, Path.cwd()))
         if arguments.words is Words.GUESTS:
             return tuple(settings.guests)
+        if arguments.words is Words.DOMAINS:
+            return asyncio.run(_domains(settings, arguments.guest))
         return _generations(config.select(settings, arguments.guest).state_dir)
     except NixvmLoopError:
         # Whoever presses the tabulator key does not want to read of it: there is just nothing to complete.
         return ()
+
+
+async def _domains(settings: Settings, guest: str | None) -> Iterable[str]:
+    """What could be adopted: libvirt's domains, less those that `create` makes; none where libvirt takes its time."""
+    from nixvm_loop.domain import Connection  # noqa: PLC0415  # as below
+
+    guests = settings.guests.values() if guest is None else (config.select(settings, guest),)
+    made = {(one.libvirt_uri, one.domain) for one in settings.guests.values() if one.machine is not None}
+    found: dict[str, None] = {}
+    try:
+        async with asyncio.timeout(_LIBVIRT_TIMEOUT_S):
+            for uri in {one.libvirt_uri: None for one in guests}:
+                # Not closed: the process ends right after, and a libvirt that hangs is not to be waited for.
+                names = await (await Connection.open(uri)).names()
+                found |= dict.fromkeys(name for name in names if (uri, name) not in made)
+    except TimeoutError:
+        return ()
+    return tuple(name for name in found if _PLAIN.fullmatch(name))
 
 
 def _generations(state_dir: Path) -> Iterable[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -99,6 +100,48 @@ def test_words() -> None:
     assert words("generations", "-g", "web") == (0, "", "")
     assert words("generations", "-g", "nobody") == (0, "", "")
     assert words("guests", "-c", "nowhere.toml") == (0, "", "")
+
+
+def hypervisor(folder: Path, *names: str) -> str:
+    """The URI of a libvirt with these domains."""
+    domain = "<domain type='test'><name>{}</name><memory>65536</memory><os><type>hvm</type></os></domain>"
+    (folder / "node.xml").write_text(f"<node>{''.join(map(domain.format, names))}</node>")
+    return f"test://{folder}/node.xml"
+
+
+@pytest.mark.timeout(180)
+def test_domains_in_the_shells(offered: Callable[[str], set[str]], place: Path) -> None:
+    """`adopt` is completed with libvirt's domains."""
+    uri = hypervisor(place, "web", "mail", "db")
+    (place / "nixvm-loop.toml").write_text(f'[guests.demo]\nlibvirt_uri = "{uri}"\n')
+    assert offered("nixvm-loop adopt ") == {"web", "mail", "db"}
+    assert offered("nixvm-loop adopt -g demo ma") == {"mail"}
+
+
+def test_domains(place: Path) -> None:
+    """Sorted, without those that `create` makes and those that a shell would not take for a word."""
+    uri = hypervisor(place, "web", "mail", "made", "my vm", "$(reboot)", "a;b", "-x")
+    config = f'[guests.demo]\nlibvirt_uri = "{uri}"\n[guests.made]\nlibvirt_uri = "{uri}"\n[guests.made.machine]\n'
+    (place / "nixvm-loop.toml").write_text(config)
+    assert words("domains") == (0, "mail\nweb\n", "")
+    assert words("domains", "-g", "demo") == (0, "mail\nweb\n", "")
+    assert words("domains", "-g", "nobody") == (0, "", "")
+    (place / "nixvm-loop.toml").unlink()
+    assert words("domains") == (0, "", "")
+
+
+def test_a_libvirt_that_is_away(place: Path) -> None:
+    """Nothing is offered and nothing said: where it is not there, and, after a second, where it does not answer."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(place / "s"))
+        silent.listen()
+        for sock in ("none", "s"):
+            (place / "nixvm-loop.toml").write_text(
+                f'[guests.demo]\nlibvirt_uri = "qemu+unix:///system?socket={place}/{sock}"\n'
+            )
+            started = time.monotonic()
+            assert words("domains") == (0, "", "")
+            assert time.monotonic() - started < 10
 
 
 @pytest.mark.usefixtures("place")
