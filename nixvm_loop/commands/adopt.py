@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nixvm_loop import domainxml
-from nixvm_loop.commands.agree import agree
-from nixvm_loop.commands.redefine import WhileRunning, check_own, check_redefinable, check_same, show
+from nixvm_loop.commands.redefine import WhileRunning, check_own, check_redefinable, check_same, redefine, show
 from nixvm_loop.cycle.definition import UNBUILT, BootConfig, boot_for
 from nixvm_loop.cycle.needs import NOT_ENFORCED
 from nixvm_loop.cycle.observe import is_read_only
@@ -25,7 +23,6 @@ from nixvm_loop.domainxml.values import STORE_DIR
 from nixvm_loop.errors import DomainError, UsageError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity, original
-from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.values import Severity
 
 if TYPE_CHECKING:
@@ -56,20 +53,8 @@ class _Plan:
 def run(call: Call) -> int:
     """Show, ask, then do it; raises UsageError when nobody can be asked."""
     _check_settings(call)
-    name = call.settings.domain
     running = WhileRunning(call.arguments.while_running)
-    with call.sink() as sink:
-        plan = asyncio.run(interruptible(_plan(call, sink, running)))
-        if plan is None:
-            return 0
-        if plan.after is not None and not call.arguments.yes:
-            agree(
-                f"Define domain {name} like this?",
-                alone=f"adopt would change the definition of domain {name}",
-                refused="nothing was changed",
-            )
-        asyncio.run(interruptible(_adopt(call, sink, plan, running)))
-    return 0
+    return redefine(call, lambda sink: _plan(call, sink, running), lambda sink, plan: _adopt(call, sink, plan, running))
 
 
 def _check_settings(call: Call) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nixvm_loop import domainxml
+from nixvm_loop.commands.agree import agree
 from nixvm_loop.domainxml.normal import unified
 from nixvm_loop.errors import DomainError
 from nixvm_loop.events.generations import DefinitionChange
+from nixvm_loop.interrupt import interruptible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from nixvm_loop.commands.call import Call
     from nixvm_loop.cycle.context import Context
     from nixvm_loop.domain import Domain
     from nixvm_loop.domainxml import DomainXml
+    from nixvm_loop.events.emitter import Sink
 
 
 class WhileRunning(Enum):
@@ -23,6 +30,47 @@ class WhileRunning(Enum):
 
     REFUSE = False
     DEFINE = True
+
+
+class Plan(Protocol):
+    """What is to be done; `after` is the definition that the domain is to get, None when it needs none."""
+
+    @property
+    def after(self) -> str | None:
+        """See above."""
+        ...
+
+
+PlanT = TypeVar("PlanT", bound=Plan)
+
+
+def redefine(
+    call: Call,
+    look: Callable[[Sink], Coroutine[Any, Any, PlanT | None]],
+    do: Callable[[Sink, PlanT], Coroutine[Any, Any, None]],
+    *,
+    losing: Callable[[PlanT], str] = lambda _: "",
+) -> int:
+    """Show (`look`), ask, then do it; `losing` says in the question what else comes of it.
+
+    Between two runs of the event loop, so that Ctrl-C ends the question at once.
+
+    Raises:
+        UsageError: the answer was no, or nobody can be asked.
+    """
+    name = call.settings.domain
+    with call.sink() as sink:
+        plan = asyncio.run(interruptible(look(sink)))
+        if plan is None:
+            return 0
+        if plan.after is not None and not call.arguments.yes:
+            agree(
+                f"Define domain {name} like this{losing(plan)}?",
+                alone=f"{call.arguments.command} would change the definition of domain {name}",
+                refused="nothing was changed",
+            )
+        asyncio.run(interruptible(do(sink, plan)))
+    return 0
 
 
 async def check_redefinable(domain: Domain, running: WhileRunning) -> None:

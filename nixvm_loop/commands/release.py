@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nixvm_loop.commands.agree import agree
-from nixvm_loop.commands.redefine import WhileRunning, check_own, check_redefinable, check_same, show
+from nixvm_loop.commands.redefine import WhileRunning, check_own, check_redefinable, check_same, redefine, show
 from nixvm_loop.cycle.run import hold
 from nixvm_loop.cycle.served import renamed, served
 from nixvm_loop.domainxml.changed import changed_since, moved_disks
@@ -16,7 +14,6 @@ from nixvm_loop.domainxml.normal import same, unified, with_name
 from nixvm_loop.errors import DomainError
 from nixvm_loop.events.types import Notice
 from nixvm_loop.generation import identity, original
-from nixvm_loop.interrupt import interruptible
 from nixvm_loop.model.values import Severity
 
 if TYPE_CHECKING:
@@ -44,20 +41,12 @@ class _Plan:
 def run(call: Call) -> int:
     """Show, ask, then do it; raises UsageError when nobody can be asked."""
     running = WhileRunning(call.arguments.while_running)
-    with call.sink() as sink:
-        plan = asyncio.run(interruptible(_plan(call, sink, running)))
-        if plan is None:
-            return 0
-        if plan.after is not None and not call.arguments.yes:
-            name = call.settings.domain
-            losing = ", and lose what was changed since" if plan.loses else ""
-            agree(
-                f"Define domain {name} like this{losing}?",
-                alone=f"release would change the definition of domain {name}",
-                refused="nothing was changed",
-            )
-        asyncio.run(interruptible(_release(call, sink, plan, running)))
-    return 0
+    return redefine(
+        call,
+        lambda sink: _plan(call, sink, running),
+        lambda sink, plan: _release(call, sink, plan, running),
+        losing=lambda plan: ", and lose what was changed since" if plan.loses else "",
+    )
 
 
 async def _plan(call: Call, sink: Sink, running: WhileRunning) -> _Plan | None:

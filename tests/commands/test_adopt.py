@@ -324,7 +324,7 @@ class TestInterrupted:
     ) -> None:
         """While the user reads the difference the domain is edited: nothing is done, and nothing left behind."""
         monkeypatch.setattr(
-            "nixvm_loop.commands.adopt.agree", lambda *_, **__: desk.edit("<vcpu placement='static'>2<", "<vcpu>3<")
+            "nixvm_loop.commands.redefine.agree", lambda *_, **__: desk.edit("<vcpu placement='static'>2<", "<vcpu>3<")
         )
         assert desk.run("adopt") == 5
         assert "was changed meanwhile, by somebody else; nothing was done" in capsys.readouterr().err
@@ -332,7 +332,7 @@ class TestInterrupted:
 
     def test_by_a_start(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """It was started meanwhile."""
-        monkeypatch.setattr("nixvm_loop.commands.adopt.agree", lambda *_, **__: desk.domain.create())
+        monkeypatch.setattr("nixvm_loop.commands.redefine.agree", lambda *_, **__: desk.domain.create())
         assert desk.run("adopt") == 5
         assert not desk.state.exists()
 
