@@ -19,7 +19,7 @@ from nixvm_loop import config
 from nixvm_loop.cli import main
 from nixvm_loop.domain import Connection
 from tests.checkout import PYTHONPATH
-from tests.nix.flakes import git
+from tests.nix.flakes import ENDLESS, flake_in, git
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,6 @@ OWNER = "<metadata><g:guest xmlns:g='urn:nixvm-loop:domain:1' name='demo' state=
 KERNEL = "<kernel>/k</kernel><initrd>/i</initrd>"
 DISK = "<boot dev='hd'/>"
 TWO = '{ demo = throw "no"; web = throw "no"; }'
-ENDLESS = "builtins.foldl' (a: b: a + builtins.foldl' (c: d: c + d) 0 many) 0 many"
 
 
 @pytest.fixture
@@ -61,9 +60,7 @@ def flake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pa
     """Makes a flake of what its nixosConfigurations are, and goes there."""
 
     def make(configurations: str) -> Path:
-        folder = tmp_path / "project"
-        folder.mkdir()
-        (folder / "flake.nix").write_text(f"{{ outputs = _: {{\nnixosConfigurations = {configurations};\n}}; }}\n")
+        folder = flake_in(tmp_path / "project", configurations)
         monkeypatch.chdir(folder)
         return folder
 
@@ -275,7 +272,7 @@ def test_nix_is_missing(
 
 def test_interrupted_while_nix_evaluates(flake: Callable[[str], Path]) -> None:
     """Ctrl-C ends the wait with 130; neither a file nor nix is left."""
-    folder = flake(f"let many = builtins.genList (n: n) 30000; in {{ ${{toString ({ENDLESS})}} = 1; }}")
+    folder = flake(ENDLESS)
     process = subprocess.Popen(
         [sys.executable, "-m", "nixvm_loop", "init"],
         env={**os.environ, "PYTHONPATH": PYTHONPATH}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -6,45 +6,17 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from nixvm_loop.domainxml import HostFacts, Owner, Share, create, differences, read
+from nixvm_loop.domainxml import HostFacts, Owner, Share, differences, read
 from nixvm_loop.errors import DomainError
 from nixvm_loop.model.settings import Accelerator, Forward, MachineSettings
+from tests.domainxml.made import KEY, NEW, OLD, definition
 
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
-HOST = HostFacts(
-    arch="x86_64",
-    kvm=False,
-    no_kvm_because="the processor has neither vmx nor svm",
-    passt=False,
-    readonly_share=False,
-    rom=None,
-    qemu_uid=64055,
-    qemu_gids=(64055,),
-    libvirt_version=9_000_000,
-)
-MODERN = replace(HOST, kvm=True, no_kvm_because="", passt=True, readonly_share=True, rom="/usr/share/qemu/qboot.rom")
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHXcc5Ea guest demo"
-
-
-def definition(
-    machine: MachineSettings | None = None, host: HostFacts = HOST, *, key: str | None = KEY, cmdline: str = "init=/x"
-) -> str:
-    return create(
-        machine or MachineSettings(),
-        name="demo",
-        owner=Owner("demo", "/state/demo & co"),
-        host=host,
-        share="nix-store-share",
-        kernel="/state/demo/kernel-current",
-        initrd="/state/demo/initrd-current",
-        cmdline=cmdline,
-        ssh_public_key=key,
-    )
 
 
 def test_the_same_config_gives_the_same_network_card() -> None:
     """Without an address libvirt chooses another at each definition: another card, which would take a restart."""
-    addresses = [etree.fromstring(definition(host=MODERN)).find("devices/interface/mac") for _ in range(2)]
+    addresses = [etree.fromstring(definition(host=NEW)).find("devices/interface/mac") for _ in range(2)]
     first, second = (address.get("address") for address in addresses if address is not None)
     assert first == second
     assert str(first).startswith("52:54:00:")
@@ -71,7 +43,7 @@ def test_says_what_a_cycle_relies_on() -> None:
 def test_takes_what_a_newer_host_offers() -> None:
     """Passt replaces the QEMU arguments with the same ports, the share is read-only, KVM runs it."""
     machine = MachineSettings(ssh_port=2201, forward=(Forward(8080, 80),))
-    text = definition(machine, MODERN)
+    text = definition(machine, NEW)
     facts = read(text)
     assert "qemu:" not in text.replace("xmlns:qemu", "")
     assert facts.forwards == (Forward(2201, 22), Forward(8080, 80))
@@ -81,7 +53,7 @@ def test_takes_what_a_newer_host_offers() -> None:
     assert etree.fromstring(text).find("cpu").get("mode") == "host-passthrough"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("host", [HOST, MODERN])
+@pytest.mark.parametrize("host", [OLD, NEW])
 def test_only_the_loopback_listens(host: HostFacts) -> None:
     """Every forwarded port is bound to 127.0.0.1."""
     text = definition(MachineSettings(forward=(Forward(8080, 80),)), host)
@@ -93,7 +65,7 @@ def test_only_the_loopback_listens(host: HostFacts) -> None:
 
 
 @pytest.mark.skipif(not SCHEMA.exists(), reason="libvirt's schemas are not installed")
-@pytest.mark.parametrize("host", [HOST, MODERN])
+@pytest.mark.parametrize("host", [OLD, NEW])
 @pytest.mark.parametrize("key", [KEY, None])
 def test_passes_libvirts_schema(host: HostFacts, key: str | None) -> None:
     """The installed libvirt's own schema accepts it."""
@@ -105,14 +77,14 @@ def test_accelerators() -> None:
     """KVM that does not work is an error when asked for, with the reason; emulation can be chosen on any host."""
     with pytest.raises(DomainError, match="neither vmx nor svm"):
         definition(MachineSettings(accelerator=Accelerator.KVM))
-    assert read(definition(MachineSettings(accelerator=Accelerator.KVM), MODERN)).kind == "kvm"
-    assert read(definition(MachineSettings(accelerator=Accelerator.TCG), MODERN)).kind == "qemu"
+    assert read(definition(MachineSettings(accelerator=Accelerator.KVM), NEW)).kind == "kvm"
+    assert read(definition(MachineSettings(accelerator=Accelerator.TCG), NEW)).kind == "qemu"
 
 
 def test_what_cannot_be_written_is_an_error() -> None:
     """A processor without q35 and a text that XML cannot carry are told, not left to libvirt."""
     with pytest.raises(DomainError, match="aarch64"):
-        definition(host=replace(HOST, arch="aarch64"))
+        definition(host=replace(OLD, arch="aarch64"))
     with pytest.raises(DomainError, match="cannot be written"):
         definition(cmdline="init=/x \x00")
 
@@ -128,13 +100,13 @@ def test_a_key_is_data() -> None:
 @pytest.mark.parametrize(
     ("machine", "host", "key", "expected"),
     [
-        (MachineSettings(memory_bytes=2**30), HOST, KEY, ("memory: 2097152 becomes 1048576",)),
-        (MachineSettings(vcpus=1), HOST, KEY, ("vcpu: 2 becomes 1",)),
-        (MachineSettings(queue=256), HOST, KEY, ("devices/filesystem/driver queue: 1024 becomes 256",)),
-        (MachineSettings(), HOST, None, ("sysinfo: not wanted any more",)),
-        (MachineSettings(), replace(HOST, rom="/rom"), KEY, ("os/loader: missing",)),
-        (MachineSettings(), replace(HOST, readonly_share=True), KEY, ("devices/filesystem/readonly: missing",)),
-        (MachineSettings(), replace(HOST, kvm=True), KEY, ("domain type: qemu becomes kvm",)),
+        (MachineSettings(memory_bytes=2**30), OLD, KEY, ("memory: 2097152 becomes 1048576",)),
+        (MachineSettings(vcpus=1), OLD, KEY, ("vcpu: 2 becomes 1",)),
+        (MachineSettings(queue=256), OLD, KEY, ("devices/filesystem/driver queue: 1024 becomes 256",)),
+        (MachineSettings(), OLD, None, ("sysinfo: not wanted any more",)),
+        (MachineSettings(), replace(OLD, rom="/rom"), KEY, ("os/loader: missing",)),
+        (MachineSettings(), replace(OLD, readonly_share=True), KEY, ("devices/filesystem/readonly: missing",)),
+        (MachineSettings(), replace(OLD, kvm=True), KEY, ("domain type: qemu becomes kvm",)),
     ],
 )
 def test_a_changed_setting_is_a_difference(
@@ -150,6 +122,6 @@ def test_a_port_too_many_is_a_difference() -> None:
     """Ports are compared as a whole list, under SLIRP and passt alike."""
     more = MachineSettings(forward=(Forward(8080, 80),))
     assert differences(definition(more), definition()) != ()
-    (difference,) = differences(definition(more, MODERN), definition(host=MODERN))
+    (difference,) = differences(definition(more, NEW), definition(host=NEW))
     assert "8080" in difference
     assert "not wanted any more" in difference

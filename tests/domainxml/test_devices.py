@@ -12,24 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from nixvm_loop.domainxml import HostFacts, HostStore, Owner, Share, StoreMode, create, differences, read
+from nixvm_loop.domainxml import HostFacts, HostStore, Owner, Share, StoreMode, differences, read
 from nixvm_loop.model.settings import Accelerator, Disk, DiskFormat, FolderShare, Forward, MachineSettings
+from tests.domainxml import made
+from tests.domainxml.made import NEW, OLD
 
 INSTALLED = Path("/usr/share/libvirt/schemas")
 # Folders with a domain.rng each, of other libvirts.
 OTHERS = tuple(map(Path, filter(None, os.environ.get("NIXVM_LOOP_LIBVIRT_SCHEMAS", "").split(":"))))
-OLD = HostFacts(
-    arch="x86_64",
-    kvm=False,
-    no_kvm_because="no /dev/kvm",
-    passt=False,
-    readonly_share=False,
-    rom=None,
-    qemu_uid=64055,
-    qemu_gids=(64055,),
-    libvirt_version=9_000_000,
-)
-NEW = replace(OLD, kvm=True, no_kvm_because="", passt=True, readonly_share=True, rom="/usr/share/qemu/qboot.rom")
 VIEW = HostStore("/run/nixvm-loop/store", unchanging=True)
 DATA, RAW, DEVICE = Disk(Path("/d/data.qcow2")), Disk(Path("/d/raw.img"), readonly=True), Disk(Path("/dev/vg/data"))
 HOME = FolderShare("home", Path("/home/me"))
@@ -43,18 +33,7 @@ def definition(
     mode: StoreMode = StoreMode.SHARED,
     name: str = "demo",
 ) -> str:
-    return create(
-        machine,
-        name=name,
-        owner=Owner("demo", f"/state/{name}", mode),
-        host=host,
-        share="nix-store-share",
-        kernel="/k",
-        initrd="/i",
-        cmdline="init=/x",
-        ssh_public_key="ssh-ed25519 AAAA me",
-        store=store,
-    )
+    return made.definition(machine, host, store=store, mode=mode, name=name)
 
 
 def found(xml: str, path: str) -> list[str]:
@@ -148,11 +127,11 @@ def test_without_the_shared_store() -> None:
     machine = MachineSettings(disks=(DATA,), shares=(HOME,))
     facts = read(definition(machine, mode=StoreMode.ABSENT))
     assert (facts.shares, facts.shared_memory) == ((), False)
-    assert facts.owner == Owner("demo", "/state/demo", StoreMode.ABSENT)
-    assert facts.kernel == "/k"
+    assert facts.owner == Owner("demo", "/state/demo & co", StoreMode.ABSENT)
+    assert facts.kernel == "/state/demo/kernel-current"
     assert facts.forwards == (Forward(2222, 22),)
     whole = read(definition(machine))
-    assert whole.owner == Owner("demo", "/state/demo", StoreMode.SHARED)
+    assert whole.owner == Owner("demo", "/state/demo & co", StoreMode.SHARED)
     back = differences(definition(machine, mode=StoreMode.ABSENT), definition(machine))
     assert "memoryBacking: missing" in back
     assert "devices/filesystem: /home/me is new" in back

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e import configs
 from tests.e2e.lab import Lab, free_port
 from tests.e2e.world import World, here
 
@@ -17,22 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _NUMBERS = itertools.count(1)
-
-CONFIG = """
-[guests.{name}]
-flake = "./guest"
-attribute = "nixosConfigurations.demo"
-state_dir = "{state_dir}"
-
-[guests.{name}.apply]
-stop = "force"
-boot_timeout = "60s"
-
-[guests.{name}.machine]
-memory = "512MiB"
-vcpus = 1
-ssh_port = {port}
-"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +55,7 @@ def make_lab(world: World) -> Iterator[Callable[..., Lab]]:
             [*prefix, world.repo / "scripts/lib/guest-checkout", lab.flake], capture_output=True, text=True, check=False
         )
         assert checkout.returncode == 0, checkout.stderr
-        lab.configure(CONFIG.format(name=name, state_dir=base, port=lab.port))
+        lab.configure(configs.made(lab))
         return lab
 
     yield make

@@ -10,24 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
+from tests.e2e import configs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.e2e.lab import Lab
-
-CONFIG = """
-[guests.{name}]
-flake = "./guest"
-attribute = "nixosConfigurations.demo"
-state_dir = "{state_dir}"
-
-[guests.{name}.apply]
-stop = "force"
-boot_timeout = "120s"
-
-[guests.{name}.ssh]
-key = "{key}"
-"""
 
 # No <kernel>, no shared memory, no share: what virt-install leaves behind, and a key so that the guest lets us in.
 DOMAIN = """
@@ -90,18 +78,14 @@ def installed(request: pytest.FixtureRequest, make_lab: Callable[..., Lab]) -> I
     """A domain with a disk of its own, defined with virsh by a user who is not root."""
     assert OVMF.exists(), "the package ovmf is not installed: scripts/setup installs it"
     lab = make_lab(as_user=True)
-    lab.key = lab.folder / "key"
+    public_key = configs.with_key(lab)
     disk = lab.folder / "disk.img"
-    for argv in (
-        ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(lab.key)),
-        ("truncate", "-s", "64M", str(disk)),
-    ):
-        assert lab.run(*argv).returncode == 0
-    lab.configure(CONFIG.format(name=lab.name, state_dir=lab.state.parent, key=lab.key))
+    assert lab.run("truncate", "-s", "64M", str(disk)).returncode == 0
+    lab.configure(configs.own(lab, boot_timeout="120s"))
     text = DOMAIN.format(
         name=lab.name,
         firmware=FIRMWARES[request.param].format(nvram=f"/var/lib/libvirt/qemu/nvram/{lab.name}_VARS.fd"),
-        public_key=(lab.folder / "key.pub").read_text().strip(),
+        public_key=public_key,
         disk=disk,
         port=lab.port,
     )

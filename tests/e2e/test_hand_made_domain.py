@@ -9,24 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
+from tests.e2e import configs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.e2e.lab import Lab
-
-CONFIG = """
-[guests.{name}]
-flake = "./guest"
-attribute = "nixosConfigurations.demo"
-state_dir = "{state_dir}"
-
-[guests.{name}.apply]
-stop = "force"
-boot_timeout = "60s"
-
-[guests.{name}.ssh]
-key = "{key}"
-"""
 
 # What somebody might have: a comment, a title, an odd order, a boot with other files and words, a device more.
 DOMAIN = """
@@ -90,12 +78,8 @@ class Own:
 def own(make_lab: Callable[..., Lab]) -> Iterator[Own]:
     """A domain made with virsh by a user who is not root, and a config without [machine]."""
     lab = make_lab(as_user=True)
-    key = lab.folder / "key"
-    made = lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key))
-    assert made.returncode == 0, made.stderr
-    lab.key = key
-    lab.configure(CONFIG.format(name=lab.name, state_dir=lab.state.parent, key=key))
-    public_key = (lab.folder / "key.pub").read_text().strip()
+    public_key = configs.with_key(lab)
+    lab.configure(configs.own(lab))
     lab.write(lab.folder / "domain.xml", DOMAIN.format(name=lab.name, public_key=public_key, port=lab.port))
     lab.virsh("define", str(lab.folder / "domain.xml"))
     yield Own(lab, lab.virsh("dumpxml", "--inactive", lab.name))

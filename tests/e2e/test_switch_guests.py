@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e import configs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -180,21 +182,6 @@ def test_what_cannot_be_switched(mini: Lab) -> None:
     assert (now, checked.stdout.splitlines(), wrong.stdout.strip()) == (current, ["booted", current], current)
 
 
-SYSTEMD_CONFIG = """
-[guests.{name}]
-flake = "./guest"
-attribute = "nixosConfigurations.demo"
-state_dir = "{state_dir}"
-
-[guests.{name}.apply]
-stop = "force"
-boot_timeout = "150s"
-
-[guests.{name}.machine]
-memory = "768MiB"
-vcpus = 2
-ssh_port = {port}
-"""
 # Started on its own, so that it outlives the connection; its output and its exit code are in files.
 DETACHED = (
     "systemd-run --quiet --no-block sh -c '{} >/run/said 2>&1; echo $? >/run/code.new; mv /run/code.new /run/code'"
@@ -243,7 +230,7 @@ def systemd(make_lab: Callable[..., Lab]) -> Lab:
     subprocess.run(["rm", "-r", lab.flake], check=True)
     checkout = Path(__file__).parents[1] / "guests/systemd/checkout"
     subprocess.run([checkout, lab.flake], check=True, stdout=subprocess.DEVNULL)
-    lab.configure(SYSTEMD_CONFIG.format(name=lab.name, state_dir=lab.state.parent, port=lab.port))
+    lab.configure(configs.made(lab, memory="768MiB", vcpus=2, boot_timeout="150s"))
     lab.edit("configuration.nix", "units = { };\n  start = [ ];", units(OLD_UNITS))
     assert lab.loop("create").returncode == 0
     lab.cycle()

@@ -11,28 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e import configs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.e2e.lab import Lab
 
-CONFIG = """
-[guests.{name}]
-flake = "./guest"
-attribute = "nixosConfigurations.demo"
-state_dir = "{state_dir}"
-
-[guests.{name}.apply]
-stop = "graceful"
-stop_timeout = "60s"
-boot_timeout = "150s"
-rollback = false
-
-[guests.{name}.machine]
-memory = "768MiB"
-vcpus = 2
-ssh_port = {port}
-"""
 SLOW_STOP_S = 6
 KNOWN_WITHIN_S = 2.0
 
@@ -48,7 +33,8 @@ def lab(make_lab: Callable[..., Lab]) -> Iterator[Lab]:
     checkout = Path(__file__).parents[1] / "guests/systemd/checkout"
     done = subprocess.run([checkout, made.flake], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    made.configure(CONFIG.format(name=made.name, state_dir=made.state.parent, port=made.port))
+    apply = {"stop": "graceful", "stop_timeout": "60s", "boot_timeout": "150s", "rollback": False}
+    made.configure(configs.made(made, memory="768MiB", vcpus=2, **apply))
     assert made.loop("create").returncode == 0
     yield made
     made.remove()

@@ -17,10 +17,25 @@ if TYPE_CHECKING:
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "nix"
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
 
+# Evaluating the names takes longer than anybody waits, and next to no memory.
+ENDLESS = """
+  let
+    many = builtins.genList (number: number) 10000;
+    sum = number: builtins.foldl' (a: b: a + b) number many;
+  in { ${toString (builtins.foldl' (a: b: a + sum b) 0 (builtins.genList (number: number) 1000000))} = 1; }
+"""
+
 
 def git(folder: Path, *arguments: str) -> None:
     """Run git in `folder`."""
     subprocess.run(["git", *IDENTITY, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def flake_in(folder: Path, configurations: str, *, output: str = "nixosConfigurations") -> Path:
+    """A new folder with a flake, without git, whose only output is on the second line; returns the folder."""
+    folder.mkdir()
+    (folder / "flake.nix").write_text(f"{{ outputs = _: {{\n{output} = {configurations};\n}}; }}\n")
+    return folder
 
 
 def guest_of(

@@ -11,20 +11,12 @@ import pytest
 
 from nixvm_loop.errors import BuildError
 from nixvm_loop.nix import names_in
-from tests.nix.flakes import git, guest_of
+from tests.nix.flakes import ENDLESS, flake_in, git, guest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("real_nix")
-
-# Evaluating the names takes longer than anybody waits, and next to no memory.
-ENDLESS = """
-  let
-    many = builtins.genList (number: number) 10000;
-    sum = number: builtins.foldl' (a: b: a + b) number many;
-  in { ${toString (builtins.foldl' (a: b: a + sum b) 0 (builtins.genList (number: number) 1000000))} = 1; }
-"""
 
 
 @pytest.fixture
@@ -32,10 +24,7 @@ def flake(tmp_path: Path) -> Callable[..., Path]:
     """Makes a flake, in a folder without git, of what its nixosConfigurations are."""
 
     def make(configurations: str, *, output: str = "nixosConfigurations") -> Path:
-        folder = tmp_path / "flake"
-        folder.mkdir()
-        (folder / "flake.nix").write_text(f"{{ outputs = _: {{\n{output} = {configurations};\n}}; }}\n")
-        return folder
+        return flake_in(tmp_path / "flake", configurations, output=output)
 
     return make
 
