@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nixvm_loop.cycle import definition, needs
+from nixvm_loop.cycle import definition, needs, served
 from nixvm_loop.doctor.ids import Id
 from nixvm_loop.doctor.probe import Answer, Cure, Found, NotPossibleError, Probe, Remedy
 from nixvm_loop.doctor.shares import judge_processes, judge_share
@@ -136,6 +136,11 @@ async def _host(patient: Patient) -> HostFacts | None:
 async def _definition(patient: Patient) -> Answer:
     settings, domain = patient.settings, await patient.domain()
     if domain is None:
+        other = await served.other_domain(await patient.hypervisor(), settings)
+        if other is not None:
+            error = served.renamed(settings, other)
+            cause = "libvirt calls this guest's domain otherwise than the config"
+            return Answer("renamed", (Found(Id.NO_DOMAIN, Severity.ERROR, error.message, cause, error.hint or ""),))
         hint = "nixvm-loop create defines it" if settings.machine else "name an existing one: domain = … in the config"
         seen = f"{settings.domain} at {settings.libvirt_uri}"
         return Answer("not defined", (Found(Id.NO_DOMAIN, Severity.ERROR, seen, "there is no such domain", hint),))

@@ -14,6 +14,7 @@ from nixvm_loop.cli import main
 from nixvm_loop.commands import doctor
 from nixvm_loop.doctor.probe import Cure, Remedy
 from nixvm_loop.errors import UsageError
+from nixvm_loop.generation import identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,3 +90,15 @@ def test_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="nobody to ask") as caught:
         doctor._agreed(Cure(Remedy.DROP_CACHES), "store-hidden")
     assert caught.value.hint == "say --yes"
+
+
+def test_a_domain_that_was_renamed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is found by its UUID, and named as libvirt calls it by now."""
+    uuid = "6b1c5f2e-0000-4000-8000-000000000001"
+    node = config.with_name("node.xml")
+    node.write_text(NODE.replace("<name>demo</name>", f"<name>web</name><uuid>{uuid}</uuid>"))
+    identity.claim(config.parent / "state/demo", flake=str(config.parent), domain_uuid=uuid)
+    main(["doctor", "-c", str(config), "-o", "json"])
+    (found,) = (event for event in told(capsys) if event["type"] == "finding" and event["id"] == "no-domain")
+    assert found["evidence"] == f"this guest's domain is web (UUID {uuid}), not demo"
+    assert 'domain = "web"' in found["fix"]
