@@ -6,105 +6,16 @@ import json
 import re
 import stat
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import libvirt
 import pytest
 
 from nixvm_loop import domainxml
-from nixvm_loop.cli import main
 from nixvm_loop.cycle.observe import is_read_only
-from nixvm_loop.domain import Connection, Domain
-from nixvm_loop.domain.faults import ask
-from nixvm_loop.errors import DomainError
 from nixvm_loop.generation import identity, original
-from tests.checkout import PYTHONPATH, ROOT
+from tests.checkout import PYTHONPATH
+from tests.commands.adoption import ALREADY, SHARE, SNAPSHOT, Desk
 from tests.present.shell import Shell
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-UEFI = (ROOT / "tests" / "fixtures" / "libvirt" / "uefi-9.0.xml").read_text()
-FLAGS = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
-ALREADY = "domain uefi is adopted already"
-SHARE = """<filesystem type='mount' accessmode='passthrough'>
-  <driver type='virtiofs'/><source dir='{}'/><target dir='nix-store-share'/></filesystem>"""
-SNAPSHOT = "<domainsnapshot><name>before</name></domainsnapshot>"
-
-
-class Desk:
-    """A guest `demo` whose domain is `uefi`, and a hypervisor that remembers for as long as the desk is open."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.state = folder, folder / "state/demo"
-        (folder / "flake").mkdir()
-        self.connection = libvirt.open("test:///default")
-        self.domain = self.define(UEFI.replace("type='qemu'", "type='test'"))
-        self.before = self.definition()
-        self.configure()
-
-    def configure(self, *lines: str) -> None:
-        """Write the config, with more lines for the guest."""
-        own = [
-            'flake = "./flake"',
-            'domain = "uefi"',
-            'libvirt_uri = "test:///default"',
-            f'state_dir = "{self.folder}/state"',
-        ]
-        (self.folder / "nixvm-loop.toml").write_text("\n".join(["[guests.demo]", *own, *lines]))
-
-    def rename(self, name: str) -> None:
-        """Have the config name the domain otherwise."""
-        config = self.folder / "nixvm-loop.toml"
-        config.write_text(config.read_text().replace('domain = "uefi"', f'domain = "{name}"'))
-
-    def define(self, xml: str) -> libvirt.virDomain:
-        """What virsh define does."""
-        return self.connection.defineXML(xml)
-
-    def edit(self, old: str, new: str) -> None:
-        """What virsh edit does."""
-        text = self.definition()
-        assert old in text
-        self.define(text.replace(old, new, 1))
-
-    def definition(self) -> str:
-        """What virsh dumpxml --inactive says."""
-        text: str = self.domain.XMLDesc(FLAGS)
-        return text
-
-    def run(self, *arguments: str) -> int:
-        """Run a command."""
-        return main([*arguments, "-c", str(self.folder / "nixvm-loop.toml")])
-
-    def untouched(self) -> bool:
-        """Whether neither the domain nor the disk knows of an adoption."""
-        return self.definition() == self.before and not self.state.exists()
-
-    def close(self) -> None:
-        """Leave nothing for the next test."""
-        for handle in self.connection.listAllDomains():
-            if handle.name() == "test":
-                continue
-            for snapshot in handle.listAllSnapshots():
-                snapshot.delete()
-            if handle.hasManagedSaveImage():
-                handle.managedSaveRemove()
-            active = handle.isActive()
-            if handle.isPersistent():
-                handle.undefine()
-            if active:
-                handle.destroy()
-        self.connection.close()
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    opened = Desk(tmp_path)
-    yield opened
-    opened.close()
 
 
 def test_there_and_back(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,120 +161,6 @@ def test_brought_back_by_hand(desk: Desk) -> None:
     assert "<kernel>" in desk.definition()
 
 
-class TestInterrupted:
-    """Wherever a command was killed, the next one finishes or undoes it."""
-
-    def test_before_the_define(self, desk: Desk) -> None:
-        """Only the original is kept: both commands go on from there."""
-        for command, kept in (("release", False), ("adopt", True)):
-            desk.state.mkdir(parents=True, exist_ok=True)
-            original.keep(desk.state, desk.before)
-            assert desk.run(command, "-y") == 0
-            assert (desk.state / "adopted.xml").exists() is kept
-            assert ("<kernel>" in desk.definition()) is kept
-        assert desk.run("release", "-y") == 0
-        assert desk.definition() == desk.before
-
-    def test_before_the_define_and_changed_since(self, desk: Desk) -> None:
-        """An adoption that never was does not stand in the way of one of the domain as it is now."""
-        desk.state.mkdir(parents=True)
-        original.keep(desk.state, desk.before)
-        desk.edit("<vcpu placement='static'>2<", "<vcpu placement='static'>3<")
-        changed = desk.definition()
-        assert desk.run("adopt", "-y") == 0
-        assert desk.run("release", "-y") == 0
-        assert desk.definition() == changed
-
-    def test_after_the_define_and_undone_in_part(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-        """What is half adopted is never taken for the original."""
-        desk.run("adopt", "-y")
-        (desk.state / "adopted-as.xml").unlink()
-        desk.define(re.sub("<(kernel|initrd|cmdline)>.*?</[a-z]+>", "", desk.definition()))
-        capsys.readouterr()
-        assert desk.run("adopt", "-y") == 5
-        assert "was being adopted, and was then changed by somebody else" in capsys.readouterr().err
-        assert (desk.state / "adopted.xml").read_text() == desk.before
-        assert desk.run("release", "-y") == 0
-        assert desk.definition() == desk.before
-
-    def test_by_a_libvirt_that_answers_too_late(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The definition comes after we have given up: the original is kept for it."""
-        late: list[str] = []
-
-        async def define(_: Connection, xml: str) -> Domain:
-            late.append(xml)
-            raise DomainError("libvirt did not answer within 30s while defining the domain") from TimeoutError()
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Connection, "define", define)
-            assert desk.run("adopt", "-y") == 5
-        desk.define(late[0])
-        assert desk.run("release", "-y") == 0
-        assert desk.definition() == desk.before
-
-    def test_by_a_libvirt_that_refuses(
-        self, desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The domain and the state are as they were: the state is nobody's, and the next adoption is the first."""
-
-        async def define(self: Connection, _: str) -> Domain:
-            return await ask(
-                "defining the domain", self.handle.defineXML, "<domain type='test'><name>uefi</name></domain>"
-            )
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Connection, "define", define)
-            assert desk.run("adopt", "-y") == 5
-        assert "defining the domain failed" in capsys.readouterr().err
-        assert desk.definition() == desk.before
-        assert [file.name for file in desk.state.iterdir()] == ["lock"]
-        assert desk.run("adopt", "-y") == 0
-
-    def test_by_who_changed_it_meanwhile(
-        self, desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """While the user reads the difference the domain is edited: nothing is done, and nothing left behind."""
-        monkeypatch.setattr(
-            "nixvm_loop.commands.redefine.agree", lambda *_, **__: desk.edit("<vcpu placement='static'>2<", "<vcpu>3<")
-        )
-        assert desk.run("adopt") == 5
-        assert "was changed meanwhile, by somebody else; nothing was done" in capsys.readouterr().err
-        assert not desk.state.exists()
-
-    def test_by_a_start(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It was started meanwhile."""
-        monkeypatch.setattr("nixvm_loop.commands.redefine.agree", lambda *_, **__: desk.domain.create())
-        assert desk.run("adopt") == 5
-        assert not desk.state.exists()
-
-    def test_after_the_define(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-        """An adopted domain without the record of it: adopt completes it without asking."""
-        desk.run("adopt", "-y")
-        record = (desk.state / "adopted-as.xml").read_text()
-        (desk.state / "adopted-as.xml").unlink()
-        (desk.state / "guest.json").unlink()
-        capsys.readouterr()
-        assert desk.run("adopt") == 0
-        assert ALREADY in capsys.readouterr().err
-        assert (desk.state / "adopted-as.xml").read_text() == record
-        assert identity.domain_uuid(desk.state) == desk.domain.UUIDString()
-
-    def test_release_without_the_record(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-        """Release then says that it does not know what others changed."""
-        desk.run("adopt", "-y")
-        (desk.state / "adopted-as.xml").unlink()
-        assert desk.run("release", "-y") == 0
-        assert "it is not known what others changed since" in capsys.readouterr().err
-        assert desk.definition() == desk.before
-
-    def test_release_after_the_define(self, desk: Desk) -> None:
-        """The domain is what it was and the files are still there: release removes them, and asks nothing."""
-        desk.run("adopt", "-y")
-        desk.define(desk.before)
-        assert desk.run("release") == 0
-        assert list(desk.state.glob("adopted*")) == []
-
-
 @pytest.mark.parametrize("command", ["release", "adopt"])
 def test_the_state_is_somewhere_else(desk: Desk, capsys: pytest.CaptureFixture[str], command: str) -> None:
     """The guest was renamed, or it is another guest's domain: neither is anything said to be done, nor done."""
@@ -477,64 +274,6 @@ def test_release_of_a_disk_with_a_new_file(desk: Desk, capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert f"disk vda is /var/lib/uefi.snap1 now, and would be {file[1]} again" in said
     assert "`virsh blockcommit uefi vda --active --pivot`" in said
-
-
-class TestRenamed:
-    """`virsh domrename` after the adoption: the domain is known by its UUID."""
-
-    @pytest.fixture(autouse=True)
-    def _renamed(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-        desk.run("adopt", "-y")
-        desk.domain.rename("web")
-        desk.domain = desk.connection.lookupByName("web")
-        capsys.readouterr()
-
-    @pytest.mark.parametrize("command", [("release", "-y"), ("adopt", "-y"), ("verify",)])
-    def test_the_config_has_the_old_name(
-        self, desk: Desk, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
-    ) -> None:
-        """Whatever needs the domain says what it is called and how the config, or libvirt, names it again."""
-        adopted = desk.definition()
-        assert desk.run(*command) == 5
-        said = capsys.readouterr().err
-        assert f"this guest's domain is web (UUID {desk.domain.UUIDString()}), not uefi" in said
-        assert 'domain = "web" in the config names it again' in said
-        assert "`virsh domrename web uefi`" in said
-        assert desk.definition() == adopted
-
-    def test_another_has_its_name_by_now(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-        """That one is left alone, and the adopted one is named."""
-        other = desk.define(
-            "<domain type='test'><name>uefi</name><memory>65536</memory><os><type>hvm</type></os></domain>"
-        )
-        before = other.XMLDesc(FLAGS)
-        assert desk.run("release", "-y") == 5
-        assert "this guest's domain is web" in capsys.readouterr().err
-        assert other.XMLDesc(FLAGS) == before
-
-    def test_status(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-        """It is told with the domain's state."""
-        assert desk.run("status") == 0
-        assert "uefi: not defined (this guest's domain is web" in capsys.readouterr().out
-
-    def test_the_config_has_the_new_name(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-        """Then it is adopted still, and what release brings back keeps the name that it was given."""
-        desk.rename("web")
-        assert desk.run("adopt") == 0
-        assert "domain web is adopted already" in capsys.readouterr().err
-        assert desk.run("release", "-y") == 0
-        assert "lost by this" not in capsys.readouterr().err
-        assert desk.definition() == desk.before.replace("<name>uefi<", "<name>web<")
-        assert desk.run("adopt", "-y") == 0
-        assert domainxml.read((desk.state / "adopted.xml").read_text()).name == "web"
-
-    def test_renamed_back_after_its_release(self, desk: Desk) -> None:
-        """The definition that libvirt has then is the one from before, to the letter."""
-        desk.rename("web")
-        assert desk.run("release", "-y") == 0
-        desk.domain.rename("uefi")
-        desk.domain = desk.connection.lookupByName("uefi")
-        assert desk.definition() == desk.before
 
 
 def test_while_running(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,6 +162,20 @@ def test_given_back(installed: Installed) -> None:
     assert "does not boot a kernel directly" in lab.fails(5)
 
 
+def test_renamed_meanwhile(installed: Installed) -> None:
+    """An adopted domain is known under another name, and given back under it: libvirt renames none by a definition."""
+    lab, name = installed.lab, f"{installed.lab.name}-mine"
+    assert lab.loop("adopt", "--yes").returncode == 0
+    lab.virsh("domrename", lab.name, name)
+    assert f"this guest's domain is {name} (UUID " in lab.fails(5)
+    assert f"not defined (this guest's domain is {name}" in lab.loop("status").stdout
+    with lab.configured("attribute =", f'domain = "{name}"\nattribute ='):
+        done = lab.loop("release", "--yes")
+    assert done.returncode == 0, done.stderr
+    lab.virsh("domrename", name, lab.name)
+    assert installed.definition() == installed.before
+
+
 def test_taken_again_while_it_runs(installed: Installed) -> None:
     """The domain runs from its disk; adopted with --while-running, the next cycle restarts it into the loop."""
     lab = installed.lab
