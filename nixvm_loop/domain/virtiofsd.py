@@ -27,7 +27,10 @@ def found_by_libvirt(folders: Sequence[str] = FOLDERS) -> str | None:
     """The program that libvirt starts for a share without a `<binary>`; None when it is not found."""
     files = {file.name: file for folder in folders for file in Path(folder).glob("*.json")}
     for _, file in sorted(files.items()):
-        text = file.read_text(encoding="utf-8", errors="replace")
+        try:
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue  # a folder, or a link that leads nowhere
         if re.search(r'"type"\s*:\s*"fs"', text) and (binary := re.search(r'"binary"\s*:\s*"([^"]+)"', text)):
             return binary[1]
     return None

@@ -85,5 +85,6 @@ def test_where_libvirt_looks(tmp_path: Path) -> None:
     serves(lib / "40-first.json", "fs", "/first")
     assert found_by_libvirt(names) == "/first"
     (etc / "40-first.json").touch()
+    (etc / "30-gone.json").symlink_to(etc / "nowhere")
     serves(etc / "50-virtiofsd.json", "fs", "/etc")
     assert found_by_libvirt([*names, str(tmp_path / "missing")]) == "/etc"
