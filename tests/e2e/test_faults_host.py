@@ -74,8 +74,8 @@ def test_a_domain_that_is_not_there(lab: Lab) -> None:
     numbers = sorted(path.name for path in (lab.state / "generations").iterdir())
     with lab.configured("state_dir = ", f'domain = "{near}"\nstate_dir = '):
         said = lab.fails(5)
-    assert f"there is no domain {near} at qemu:///system" in said
-    assert f'did you mean domain = "{lab.name}"?' in said
+    assert f"this guest's domain is {lab.name} (UUID {lab.virsh('domuuid', lab.name)}), not {near}" in said
+    assert f'domain = "{lab.name}" in the config names it again' in said
     assert sorted(path.name for path in (lab.state / "generations").iterdir()) == numbers
 
 
