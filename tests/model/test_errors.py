@@ -22,6 +22,7 @@ CODES = {
     "DomainError": 5,
     "GuestError": 6,
     "BootError": 6,
+    "ConnectionLostError": 6,
     "OperatorStopError": 6,
     "HostFaultError": 6,
     "HostKeyError": 6,
