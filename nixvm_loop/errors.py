@@ -7,6 +7,7 @@ NixvmLoopError            1   a bug in nixvm-loop, when nothing below fits
 ├── GenerationError       4   a generation could not be written or flipped
 ├── DomainError           5   libvirt, or the domain
 ├── GuestError            6   the guest was not reached or did not boot
+│   ├── ConnectionLostError 6 the connection to it has ended
 │   ├── BootError         6   it is known that this boot failed
 │   │   ├── OperatorStopError 6   by somebody's hand
 │   │   └── HostFaultError    6   QEMU or virtiofsd died
